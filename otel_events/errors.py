@@ -1,0 +1,27 @@
+"""Every exception that we raise. Messages say what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class OtelEventsError(Exception):
+    """Base of all; catch this one to catch every error of ours."""
+
+
+class DecodeError(OtelEventsError, ValueError):
+    """A record cannot become events. The caller keeps the record as a dead letter and goes on with the next."""
+
+
+class ConfigError(OtelEventsError, ValueError):
+    """A setting is wrong; the message names the setting and what it takes."""
+
+
+class JournalError(OtelEventsError):
+    """The journal cannot be opened or written; the message names the file and the next step."""
+
+
+class ExportError(OtelEventsError):
+    """Telemetry was not taken by the endpoint; the message names the endpoint, its answer and what happens next."""
+
+
+class RunNotFound(OtelEventsError, LookupError):
+    """No run of that id is in the journal; the message says how to list those that are."""

@@ -1,0 +1,37 @@
+"""The sources: one module each, with ``decode``, the one function type that makes a source.
+
+    decode(record: bytes, hint: str = "") -> list[AnyEvent]
+
+Pure: the same record gives the same events, with ids and times from the record. ``hint`` is what came beside it (a file
+name, a message type, a content type) or "". Raises DecodeError for a record that is not the source's; the message says
+what is wrong, where in the record, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from otel_events.errors import ConfigError
+from otel_events.event import AnyEvent
+
+Decode = Callable[[bytes, str], list[AnyEvent]]
+
+SOURCES: dict[str, str] = {
+    "flyte": "otel_events.sources.flyte",
+    "prefect": "otel_events.sources.prefect",
+    "events": "otel_events.sources.events",
+}
+"""Name on the command line -> module. Adding a source is one line here."""
+
+
+def decoder(source: str) -> Decode:
+    """The ``decode`` of a source; ConfigError names the known ones, or the extra to install."""
+    try:
+        module = import_module(SOURCES[source])
+    except KeyError:
+        raise ConfigError(f"no source named {source!r}; known: {', '.join(SOURCES)}") from None
+    except ModuleNotFoundError as missing:
+        raise ConfigError(f"source {source!r} needs {missing.name}: pip install 'otel-events[{source}]'") from missing
+    decode: Decode = module.decode
+    return decode
