@@ -1,0 +1,259 @@
+"""The fold: what the events of a run, in any order and with any repeats, say of its attempts (laws 1 and 6).
+
+State is a set of events; everything else is read off it sorted by (time, rank, id). So the join is set union, which is
+commutative, associative and idempotent, and no order of arrival can leave a trace. Nothing here reads a clock, draws a
+random number or does I/O. ``RunState`` is a Struct that encodes, so any engine can keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+import msgspec
+
+from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
+
+LEGAL_BACKWARDS: frozenset[tuple[str, str]] = frozenset({("flyte", "task"), ("flyte", "node")})
+"""(source, kind) whose running may go back to pending: flyteadmin accepts it of tasks and nodes."""
+
+ILLEGAL: frozenset[tuple[str, str]] = frozenset(
+    {("running", "pending"), ("finalizing", "pending"), ("finalizing", "running"), ("finalizing", "paused")}
+)
+"""(from, to) that no source should make; counted, never raised."""
+
+ABORT_MAY_BE_DEADLINE: frozenset[tuple[str, str]] = frozenset({("flyte", "task")})
+"""(source, kind) where `cancelled` is also what a deadline looks like, until a later attempt or the parent proves it."""
+
+DEADLINE_PROOF: frozenset[str] = frozenset({"failed", "crashed", "timed_out", "succeeded"})
+"""Outcomes of the parent that say: nobody aborted this run, so its abort was a deadline."""
+
+RESERVED = ("traceparent", "otel_events.parent.traceparent")
+"""Attributes that carry a foreign trace context instead of a fact: the run's own, and its parent's."""
+
+
+class RunState(msgspec.Struct):
+    """What is known of one run: its events as they came. Encodes with msgspec, any format."""
+
+    events: list[AnyEvent] = []
+
+    def add(self, event: AnyEvent) -> None:
+        self.events.append(event)
+
+
+class Attempt(msgspec.Struct, gc=False):
+    """One attempt as its events tell it; times in ns since the epoch, 0 where there was none."""
+
+    run: Run
+    """Identity with every field that any event told; ``attempt`` is the number counted or told."""
+    start: int
+    first_running: int
+    end: int
+    """Time of the outcome; of the last sign of life where ``outcome`` is ""."""
+    outcome: str
+    native: str
+    error: Error | None
+    phases: list[PhaseChange]
+    reports: list[Report]
+    stats: list[Stat]
+    logs: list[Log]
+    late: list[AnyEvent]
+    """Absorbed: what the source dated after the outcome. Never part of the span; a log, marked."""
+    attributes: dict[str, Scalar]
+    links: list[Link]
+    skewed: bool = False
+    """The outcome is dated before every other sign of the attempt: clocks disagree."""
+    illegal: int = 0
+    created: int = 0
+    """Start of the run's first attempt: queue and run durations of the run count from its first attempt."""
+    run_running: int = 0
+
+    @property
+    def reused(self) -> bool:
+        return bool(self.attributes.get("otel_events.reused"))
+
+
+def rank(event: AnyEvent) -> int:
+    """Order among events of one nanosecond: facts, then phases as PHASES ranks them."""
+    if isinstance(event, PhaseChange):
+        info = PHASES.get(event.phase)
+        return info.rank if info else -1
+    return -1
+
+
+def ordered(events: Iterable[AnyEvent]) -> list[AnyEvent]:
+    """Each event once, by (time, rank, id). Of two with one id and other content the fuller one stays."""
+    unique: dict[str, AnyEvent] = {}
+    for event in events:
+        other = unique.setdefault(event.id, event)
+        if other is not event and other != event:
+            unique[event.id] = max(other, event, key=_fullness)
+    return sorted(unique.values(), key=_order)
+
+
+def _order(event: AnyEvent) -> tuple[int, int, str]:
+    return event.time, rank(event), event.id
+
+
+def _fullness(event: AnyEvent) -> tuple[int, bytes]:
+    content = msgspec.msgpack.encode(event, order="deterministic")
+    return len(content), content
+
+
+def attempts(events: Iterable[AnyEvent]) -> list[Attempt]:
+    """The attempts of one run, by number. An attempt without any phase change has ``start`` 0: it makes no span."""
+    in_order = ordered(events)
+    if not in_order:
+        return []
+    identity = _identity(in_order)
+    split = _split_counted(in_order) if all(e.run.attempt == 0 for e in in_order) else _split_told(in_order)
+    found = [_attempt(identity, number, members) for number, members in sorted(split.items())]
+    with_span = [one for one in found if one.start]
+    created = min((one.start for one in with_span), default=0)
+    running = min((one.first_running for one in with_span if one.first_running), default=0)
+    for one in found:
+        one.created, one.run_running = created, running
+    return found
+
+
+def _identity(in_order: Sequence[AnyEvent]) -> Run:
+    """Sticky facts of identity: the last telling of each field; an event that lacks one erases nothing."""
+    first = in_order[0].run
+    told: dict[str, str] = {}
+    seen: Run | None = None
+    for event in in_order:
+        run = event.run
+        if run is seen:
+            continue
+        seen = run
+        for field in ("name", "workflow", "parent", "parent_kind"):
+            if value := getattr(run, field):
+                told[field] = value
+    if all(getattr(first, field) == value for field, value in told.items()):
+        return first
+    return msgspec.structs.replace(first, **told)
+
+
+def _split_told(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
+    split: dict[int, list[AnyEvent]] = {}
+    for event in in_order:
+        # A fact that names no attempt (0) of a run whose attempts are told belongs to the first.
+        split.setdefault(event.run.attempt or 1, []).append(event)
+    return split
+
+
+def _split_counted(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
+    """Attempts counted from the order of phases: ``next_attempt`` ends the one under way and begins another."""
+    split: dict[int, list[AnyEvent]] = {1: []}
+    number, begun, over = 1, False, False
+    for event in in_order:
+        if isinstance(event, PhaseChange):
+            if event.next_attempt and (begun or over):
+                if not over:
+                    split[number].append(_gave_up(event))
+                number, begun, over = number + 1, False, False
+                split[number] = []
+            begun = begun or event.phase == "running"
+            info = PHASES.get(event.phase)
+            over = over or (info is not None and info.outcome)
+        split[number].append(event)
+    return split
+
+
+def _gave_up(event: PhaseChange) -> PhaseChange:
+    """The end, as failed, of the attempt that this change of phase leaves behind."""
+    return msgspec.structs.replace(event, phase="failed", next_attempt=False, attributes={}, links=())
+
+
+def _attempt(identity: Run, number: int, members: Sequence[AnyEvent]) -> Attempt:
+    run = identity if identity.attempt == number else msgspec.structs.replace(identity, attempt=number)
+    attempt = Attempt(run, 0, 0, 0, "", "", None, [], [], [], [], [], {}, [])
+    previous = ""
+    for event in members:
+        if attempt.outcome and not _belongs_after_outcome(event, attempt):
+            _absorb(attempt, event)
+            continue
+        if event.attributes:
+            attempt.attributes.update(event.attributes)
+        if event.links:
+            attempt.links.extend(link for link in event.links if link not in attempt.links)
+        if isinstance(event, PhaseChange):
+            previous = _enter(attempt, event, previous)
+        else:
+            _LISTS[type(event)](attempt).append(event)
+    if attempt.start and not attempt.outcome:
+        attempt.end = max(attempt.end, members[-1].time)
+    return attempt
+
+
+_LISTS = {Report: attrgetter("reports"), Stat: attrgetter("stats"), Log: attrgetter("logs")}
+
+
+def _belongs_after_outcome(event: AnyEvent, attempt: Attempt) -> bool:
+    """Facts (no phase) of the outcome's own moment still belong to the attempt."""
+    return event.time == attempt.end and not isinstance(event, PhaseChange)
+
+
+def _absorb(attempt: Attempt, event: AnyEvent) -> None:
+    attempt.late.append(event)
+    if isinstance(event, PhaseChange) and event.phase in PHASES:
+        if event.phase != attempt.outcome:
+            attempt.illegal += 1
+        if len(attempt.phases) == 1 and not PHASES[event.phase].outcome:
+            attempt.skewed = True
+
+
+def _enter(attempt: Attempt, event: PhaseChange, previous: str) -> str:
+    """Take one change of phase into the attempt; returns the phase it is in now."""
+    info = PHASES.get(event.phase)
+    if info is None:
+        attempt.logs.append(unknown_phase(event))
+        return previous
+    attempt.phases.append(event)
+    attempt.start = attempt.start or event.time
+    attempt.end, attempt.native = event.time, event.native
+    if event.phase == "running" and not attempt.first_running:
+        attempt.first_running = event.time
+    if info.outcome:
+        attempt.outcome = event.phase
+        attempt.error = event.error or (attempt.error if info.error else None)
+    elif event.phase == "finalizing" and event.error:
+        attempt.error = event.error
+    run = attempt.run
+    if (previous, event.phase) in ILLEGAL and (run.source, run.kind) not in LEGAL_BACKWARDS:
+        attempt.illegal += 1
+    return event.phase
+
+
+def unknown_phase(event: PhaseChange) -> Log:
+    """A change into a phase that we do not know, kept as a log under the source's own word."""
+    return Log(
+        id=event.id,
+        time=event.time,
+        run=event.run,
+        attributes=event.attributes,
+        links=event.links,
+        message=event.reason or event.native or event.phase,
+        event_name=f"{event.run.source}.phase.{event.native or event.phase}",
+    )
+
+
+def settled(attempt: Attempt, has_later: bool, parent_outcome: str) -> str:
+    """The outcome once the neighbours are known: an abort that a deadline caused is ``timed_out``.
+
+    Flyte reports `@task(timeout=)` as task ABORTED; a later attempt, or a parent that ended otherwise than aborted,
+    proves the deadline (flyteplugins and propeller send no other sign).
+    """
+    run = attempt.run
+    proven = has_later or parent_outcome in DEADLINE_PROOF
+    if attempt.outcome == "cancelled" and proven and (run.source, run.kind) in ABORT_MAY_BE_DEADLINE:
+        return "timed_out"
+    return attempt.outcome
+
+
+def at_time(candidates: Sequence[Attempt], time: int) -> int:
+    """Number of the attempt that was under way at ``time``: the last that had begun; the first where none had; 1."""
+    begun = [one.run.attempt for one in candidates if one.start and one.start <= time]
+    if begun:
+        return begun[-1]
+    return next((one.run.attempt for one in candidates if one.start), 1)
