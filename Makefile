@@ -1,0 +1,55 @@
+# One command each; `make help` lists them. The first one makes .venv from the hash lock, the others reuse it.
+#   make PYTHON=/path/to/python3.12 test    another interpreter
+#   make VENV=/path/to/venv test            another place
+
+VENV ?= .venv
+PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-from-lock
+LOCK := requirements/dev.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs lock clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST))
+
+$(READY): $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and not found; name one: make PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=/path/to/python"; exit 1; }
+	@echo "Setting up $(VENV) from $(LOCK), once"
+	@"$(PYTHON)" -m venv --clear "$(VENV)" || { echo "make: $(PYTHON) cannot make a venv (on Debian: apt install python3-venv)"; exit 1; }
+	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement "$(LOCK)"
+	@"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch "$@"
+
+demo: $(READY)  ## replay bundled records: span tree, metrics and where to look
+	@"$(BIN)/otel-events" demo
+
+test: $(READY)  ## the test suite; ARGS="-k fold" is handed to pytest
+	@"$(BIN)/python" -m pytest $(ARGS)
+
+check: $(READY)  ## format, lint, types, import layers, printed docs, house rules
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/ruff" check .
+	"$(BIN)/mypy"
+	"$(BIN)/lint-imports"
+	"$(BIN)/python" scripts/print_docs.py --check
+	"$(BIN)/python" scripts/check_house.py
+
+bench: $(READY)  ## speed and memory against a plain use of the SDK
+	@"$(BIN)/python" -m benchmarks $(ARGS)
+
+docs: $(READY)  ## print the tables of the code into docs/
+	@"$(BIN)/python" scripts/print_docs.py
+
+lock:  ## write the lock file anew (needs uv); make UPGRADE=--upgrade lock takes newer versions
+	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH: pip install uv"; exit 1; }
+	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet $(UPGRADE) --output-file $(LOCK)
+
+clean:  ## remove .venv, caches and builds
+	rm -rf "$(VENV)" .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
