@@ -32,6 +32,10 @@ RESERVED = ("traceparent", "otel_events.parent.traceparent")
 """Attributes that carry a foreign trace context instead of a fact: the run's own, and its parent's."""
 
 
+MADE_UP = "#gave-up"
+"""Suffix of the id of an outcome that only the next attempt's beginning implies: in the span, never a log."""
+
+
 class RunState(msgspec.Struct):
     """What is known of one run: its events as they came. Encodes with msgspec, any format."""
 
@@ -162,7 +166,8 @@ def _split_counted(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
 
 def _gave_up(event: PhaseChange) -> PhaseChange:
     """The end, as failed, of the attempt that this change of phase leaves behind."""
-    return msgspec.structs.replace(event, phase="failed", next_attempt=False, attributes={}, links=())
+    made = f"{event.id}{MADE_UP}"
+    return msgspec.structs.replace(event, id=made, phase="failed", next_attempt=False, attributes={}, links=())
 
 
 def _attempt(identity: Run, number: int, members: Sequence[AnyEvent]) -> Attempt:

@@ -1,0 +1,52 @@
+"""What a closed attempt, a finished run and an event add to the metric families."""
+
+from __future__ import annotations
+
+from otel_events.event import AnyEvent, Stat
+from otel_events.fold import Attempt
+from otel_events.metrics import Metrics
+from otel_events.spans import NANO, Context
+from otel_events.telemetry import Exemplar
+from otel_events.traces import Closed
+
+INCOMPLETE = "incomplete"
+"""The ``outcome`` label of what was closed without one."""
+
+
+def count_event(metrics: Metrics, event: AnyEvent, late: bool = False) -> None:
+    """A new event: stats become families of their own; a late one is counted."""
+    if isinstance(event, Stat):
+        metrics.stat(metrics.labels(event.run), event)
+    if late:
+        metrics.late(event.run.source)
+
+
+def count_attempt(metrics: Metrics, closed: Closed) -> None:
+    """An ended attempt: its outcome, who is to blame, its cache status, and transitions that should not be."""
+    attempt = closed.attempt
+    labels = metrics.labels(attempt.run)
+    blame = attempt.error.kind if attempt.error and closed.outcome != "succeeded" else ""
+    metrics.attempt_ended(labels, closed.outcome or INCOMPLETE, blame, _exemplar(attempt, closed.where))
+    cache = attempt.attributes.get("otel_events.cache.status")
+    if cache:
+        metrics.cache(labels, str(cache))
+    if attempt.illegal:
+        metrics.illegal(attempt.illegal)
+
+
+def count_run(metrics: Metrics, attempt: Attempt, outcome: str, where: Context) -> None:
+    """A finished run, after its retries: counted once, timed from its first attempt (seconds)."""
+    running, created = attempt.run_running, attempt.created
+    metrics.run_finished(
+        metrics.labels(attempt.run),
+        outcome or INCOMPLETE,
+        (attempt.end - running) / NANO if running and outcome else None,
+        max(0, running - created) / NANO if running else None,
+        attempt.end,
+        _exemplar(attempt, where),
+    )
+
+
+def _exemplar(attempt: Attempt, where: Context) -> Exemplar:
+    seconds = (attempt.end - (attempt.run_running or attempt.start)) / NANO
+    return Exemplar(max(0.0, seconds), attempt.end, where.trace_id, where.span_id)
