@@ -1,0 +1,164 @@
+"""Where the time of a run went: its tree with time queued, running and idle, and the critical path; as text or as data.
+
+The text has the columns of flytekit's ``FlyteExecutionSpan.explain()``: operation, start, end, duration, entity, one row
+an operation, two spaces a level. Times are UTC. A ``*`` marks what is on the critical path: what must get faster for
+the run to end sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from otel_events.event import Run
+from otel_events.spans import NANO
+from otel_events.traces import Closed
+
+HEADER = "{:25s}{:25s}{:25s} {:>8s}    {:s}"
+ROW = "{:25s}{:25s}{:25s} {:7.2f}s    {:s}"
+WIDTH = 140
+
+
+class Step(msgspec.Struct):
+    """One attempt in the tree. Times in ns since the epoch; ``idle`` is what no child covers while it ran."""
+
+    run: Run
+    outcome: str
+    start: int
+    running: int
+    end: int
+    children: list[Step] = []
+    critical: bool = False
+
+    @property
+    def idle(self) -> list[tuple[int, int]]:
+        """Gaps (start, end) of the running time in which no child was under way; none for a leaf."""
+        return list(_gaps(self)) if self.children and self.running else []
+
+
+def tree(closed: Sequence[Closed]) -> list[Step]:
+    """The roots of the tree, each attempt under the attempt of its parent that its span names, by time of start."""
+    steps = {one.where.span_id: _step(one) for one in closed}
+    roots: list[Step] = []
+    for one in closed:
+        above = steps.get(one.where.parent_span_id)
+        mine = steps[one.where.span_id]
+        (above.children if above is not None and above is not mine else roots).append(mine)
+    for step in steps.values():
+        step.children.sort(key=lambda child: (child.start, child.run.id, child.run.attempt))
+    for root in roots:
+        _mark(root)
+    return roots
+
+
+def _step(one: Closed) -> Step:
+    attempt = one.attempt
+    end = max(attempt.start, attempt.end)
+    return Step(attempt.run, one.outcome, attempt.start, attempt.first_running, end, [])
+
+
+def only(roots: Iterable[Step], run_id: str) -> list[Step]:
+    """The steps of one run (all its attempts) instead of the whole tree, wherever they hang in it."""
+    found: list[Step] = []
+    for step in roots:
+        found.extend([step] if step.run.id == run_id else only(step.children, run_id))
+    return found
+
+
+def _mark(root: Step) -> None:
+    """Critical path: from the end backwards, always the child that ended last before what it held up began."""
+    root.critical = True
+    until = root.end
+    for child in sorted(root.children, key=lambda step: (step.end, step.start), reverse=True):
+        if child.end <= until or child.start < until:
+            _mark(child)
+            until = min(until, child.start)
+
+
+def _gaps(step: Step) -> Iterator[tuple[int, int]]:
+    at = step.running
+    for child in step.children:
+        if child.start > at:
+            yield at, min(child.start, step.end)
+        at = max(at, child.end)
+        if at >= step.end:
+            return
+    if at < step.end:
+        yield at, step.end
+
+
+def text(roots: Sequence[Step]) -> str:
+    """The tree as lines: header, 140 dashes, one row an operation."""
+    lines = [HEADER.format("operation", "start_timestamp", "end_timestamp", "duration", "entity"), "-" * WIDTH]
+    for root in roots:
+        lines.extend(_rows(root, 0))
+    return "\n".join(lines) + "\n"
+
+
+def _rows(step: Step, level: int) -> Iterator[str]:
+    entity = "  " * level + _entity(step)
+    kind = step.run.kind.upper()
+    queued_until = step.running or step.end
+    if queued_until > step.start or not step.running:
+        yield _row(f"{kind}_QUEUED", step.start, queued_until, entity)
+    if step.running:
+        yield _row(f"{kind}_RUNNING", step.running, step.end, entity)
+    for start, end in step.idle:
+        yield _row(f"{kind}_IDLE", start, end, "  " * level + "idle")
+    for child in step.children:
+        yield from _rows(child, level + 1)
+
+
+def _entity(step: Step) -> str:
+    run = step.run
+    name = printable(run.name or (run.workflow if run.kind == "workflow" else "") or run.id.rsplit("/", 1)[-1])
+    attempt = f" attempt {run.attempt}" if run.kind != "workflow" or run.attempt > 1 else ""
+    return f"{run.kind}/{name}{attempt} {step.outcome or 'incomplete'}{' *' if step.critical else ''}"
+
+
+def printable(text: str) -> str:
+    """Names come from outside: control characters (a terminal's escapes among them) show as their code points."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def _row(operation: str, start: int, end: int, entity: str) -> str:
+    return ROW.format(operation, _clock(start), _clock(end), (end - start) / NANO, entity).rstrip()
+
+
+def _clock(time: int) -> str:
+    return datetime.fromtimestamp(time // NANO, UTC).strftime("%m-%d %H:%M:%S") + f".{time % NANO // 1000:06d}"
+
+
+def data(roots: Sequence[Step]) -> list[dict[str, Any]]:
+    """The same as plain data: durations in seconds, times in RFC 3339; for YAML and JSON."""
+    return [_data(root) for root in roots]
+
+
+def _data(step: Step) -> dict[str, Any]:
+    run = step.run
+    queued_until = step.running or step.end
+    found: dict[str, Any] = {
+        "id": run.id,
+        "kind": run.kind,
+        "name": run.name,
+        "attempt": run.attempt,
+        "outcome": step.outcome or "incomplete",
+        "start": _rfc3339(step.start),
+        "end": _rfc3339(step.end),
+        "critical": step.critical,
+        "seconds": {
+            "queued": (queued_until - step.start) / NANO,
+            "running": (step.end - step.running) / NANO if step.running else 0.0,
+            "idle": sum(end - start for start, end in step.idle) / NANO,
+        },
+    }
+    if step.children:
+        found["children"] = [_data(child) for child in step.children]
+    return found
+
+
+def _rfc3339(time: int) -> str:
+    return datetime.fromtimestamp(time // NANO, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{time % NANO:09d}Z"
