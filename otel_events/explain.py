@@ -1,4 +1,4 @@
-"""Where the time of a run went: its tree with time queued, running and idle, and the critical path; as text or as data.
+"""Where the time of a run went: its tree with time queued, running and idle, and the critical path; as text or data.
 
 The text has the columns of flytekit's ``FlyteExecutionSpan.explain()``: operation, start, end, duration, entity, one row
 an operation, two spaces a level. Times are UTC. A ``*`` marks what is on the critical path: what must get faster for

@@ -24,8 +24,8 @@ from otel_events.traces import Closed, close, outcome_of, parent_id, place
 
 SECOND = 1_000_000_000
 
-Load = Callable[[bytes], Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]]
-"""What the journal holds of a root before the commit at hand, as (events, closings) by commit."""
+Load = Callable[[bytes, int], Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]]
+"""What the journal holds of a root up to a commit (inclusive), as (events, closings) by commit."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -98,6 +98,7 @@ class Engine:
 
     def apply(
         self,
+        seq: int,
         events: Mapping[bytes, Sequence[AnyEvent]],
         closings: Mapping[bytes, Sequence[Closing]],
         fresh: Collection[bytes],
@@ -105,26 +106,31 @@ class Engine:
         count: bool = True,
         emit: bool = True,
     ) -> Telemetry:
-        """Take one commit. ``fresh``: roots of which the journal knew nothing before. ``count``, ``emit``: False while
+        """Take the commit ``seq``. ``fresh``: roots of which the journal knew nothing before. ``count``, ``emit``: False while
         a restart goes through commits whose metrics, or telemetry, are already out."""
         out = Telemetry([], [])
         for key, decided in closings.items():
-            root = self._root(key, key in fresh, now)
+            root = self._root(key, key in fresh, seq, now)
             for closing in decided:
                 self._close(root, closing, out if emit else None, count)
         for key, new in events.items():
-            root = self._root(key, key in fresh, now)
+            root = self._root(key, key in fresh, seq, now)
             root.touched = now
             for event in new:
                 self._take(root, event, now, out if emit else None, count)
         return out
 
-    def _root(self, key: bytes, fresh: bool, now: int) -> OpenRoot:
+    def preload(self, keys: Iterable[bytes], upto: int, now: int) -> None:
+        """Read roots back as they stood at commit ``upto``: nothing is counted or put out."""
+        for key in keys:
+            self._root(key, False, upto + 1, now)
+
+    def _root(self, key: bytes, fresh: bool, seq: int, now: int) -> OpenRoot:
         root = self._roots.get(key)
         if root is None:
             root = self._roots[key] = OpenRoot(key, {}, now)
             if not fresh:
-                for events, closings in self._load(key):
+                for events, closings in self._load(key, seq - 1):
                     for closing in closings:
                         self._close(root, closing, None, False)
                     for event in events:

@@ -1,0 +1,245 @@
+"""The gateway: records in from any thread, one journal, one fold, telemetry out at least once.
+
+    ingest:  decode -> redact -> journal (fsync) = acknowledged -> fold -> queue -> collector
+    tick:    what is over -> closings into the journal -> spans -> queue
+
+What the collector has acknowledged is known as one number, ``sent_seq``: all telemetry of the commits up to it. When the
+queue is full, or after a restart, telemetry is made again from the journal, commit by commit, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from otel_events.event import AnyEvent
+from otel_events.exposition import exposition
+from otel_events.journal import Closing, Journal
+from otel_events.metrics import Metrics
+from otel_events.pipeline.delivery import Delivery
+from otel_events.pipeline.engine import Engine, Telemetry, Timing
+from otel_events.pipeline.ingest import DeadLetter, decode_records
+from otel_events.pipeline.records import Record, Refused
+from otel_events.sources import Decode, decoder
+
+SECOND = 1_000_000_000
+
+
+class Accepted(msgspec.Struct):
+    """What became of a batch: new events now on disk, events that were there already, records that were refused."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    refused: list[DeadLetter] = []
+
+
+class Health(msgspec.Struct):
+    ready: bool
+    reasons: list[str]
+    last_seq: int
+    sent_seq: int
+    open_roots: int
+
+
+class Unsent(msgspec.Struct):
+    """What a closed gateway leaves for its next start; nothing of it is lost."""
+
+    commits: int
+    reason: str = ""
+
+
+class Every(msgspec.Struct, frozen=True):
+    """How often the gateway looks after its house, in ns of its clock."""
+
+    checkpoint: int = 5 * SECOND
+    housekeeping: int = 30 * SECOND
+    metrics: int = 60 * SECOND
+
+
+class Gateway:
+    """One journal's writer. ``ingest`` may be called from any thread; it returns when the events are on disk."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        metrics: Metrics,
+        delivery: Delivery,
+        *,
+        timing: Timing,
+        clock: Callable[[], int],
+        every: Every,
+        keep_records: bool = False,
+    ) -> None:
+        self._journal = journal
+        self._metrics = metrics
+        self._delivery = delivery
+        self._timing = timing
+        self._clock = clock
+        self._every = every
+        self._keep = keep_records
+        self._lock = threading.RLock()
+        self._engine = Engine(metrics, self._load, timing)
+        self._decoders: dict[str, Decode] = {}
+        self._maybe_done: list[bytes] = []
+        self._behind: Iterator[tuple[int, Telemetry]] | None = None
+        self._chores: dict[str, Callable[[int], None]] = {
+            "checkpoint": self._checkpoint,
+            "housekeeping": self._housekeeping,
+            "metrics": self._export_metrics,
+        }
+        self._next = dict.fromkeys(self._chores, 0)
+        self._draining = False
+        self._trouble = ""
+        self._resume()
+
+    # --- restart ---------------------------------------------------------------------------------------------------
+
+    def _load(self, key: bytes, upto: int) -> Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]:
+        for chunk in self._journal.root_chunks(key, upto):
+            yield chunk.events, chunk.closings
+
+    def _resume(self) -> None:
+        """Continue where the last process stopped: counters from their snapshot, open runs and unsent telemetry from
+        the journal."""
+        journal, now = self._journal, self._clock()
+        snapshot = journal.metrics_snapshot()
+        if snapshot:
+            self._metrics.restore(snapshot.body)
+        counted = snapshot.seq if snapshot else 0
+        for _ in self._walk(counted, count=True, emit=False):
+            pass
+        keys = [row.key for row in journal.roots(open_only=True)]
+        self._engine.preload(keys, journal.last_seq, now)
+        self._maybe_done = self._engine.done(keys)
+        self._delivery.start(journal.sent_seq)
+        if journal.sent_seq < journal.last_seq:
+            self._behind = self._walk(journal.sent_seq, count=False, emit=True)
+
+    def _walk(self, after: int, count: bool, emit: bool) -> Iterator[tuple[int, Telemetry]]:
+        """The commits after ``after``, once more, through an engine of their own: same journal, same bytes."""
+        engine = Engine(self._metrics, self._load, self._timing)
+        for seq, chunks in self._journal.commits(after):
+            events = {key: chunk.events for key, chunk in chunks.items() if chunk.events}
+            closings = {key: chunk.closings for key, chunk in chunks.items() if chunk.closings}
+            yield seq, engine.apply(seq, events, closings, (), self._clock(), count, emit)
+            engine.forget(self._clock() + self._timing.forget)
+
+    # --- in --------------------------------------------------------------------------------------------------------
+
+    def ingest(self, source: str, records: Sequence[Record | Refused]) -> Accepted:
+        """Take records of a source. Returns after fsync. Raises ConfigError (unknown source), JournalError (nothing
+        was taken: offer the batch again)."""
+        decode = self._decoders.get(source) or self._decoders.setdefault(source, decoder(source))
+        batch = decode_records(source, decode, records, self._keep)
+        with self._lock:
+            self._metrics.received(source, batch.records)
+            for letter in batch.dead:
+                self._journal.dead(letter.source, letter.where, letter.reason, letter.record)
+                self._metrics.dead_letter(source)
+            duplicates = self._commit(batch.events, batch.kept or None)
+            self._metrics.taken(source, len(batch.events) - duplicates, duplicates)
+        return Accepted(len(batch.events) - duplicates, duplicates, batch.dead)
+
+    def offer(self, source: str, events: Sequence[AnyEvent]) -> Accepted:
+        """Take events that were made in this process (already redacted by whoever made them)."""
+        with self._lock:
+            duplicates = self._commit(events, None)
+            self._metrics.taken(source, len(events) - duplicates, duplicates)
+        return Accepted(len(events) - duplicates, duplicates, [])
+
+    def _commit(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None) -> int:
+        now = self._clock()
+        closings = self._engine.decide(now)
+        commit = self._journal.append(events, kept, closings, done=self._maybe_done)
+        self._maybe_done = []
+        if not commit.seq:
+            return commit.duplicates
+        made = self._engine.apply(commit.seq, commit.roots, closings, commit.fresh, now)
+        self._maybe_done = self._engine.done(closings)
+        self._send(commit.seq, made)
+        return commit.duplicates
+
+    def _send(self, seq: int, made: Telemetry) -> None:
+        """Hand telemetry on; where the queue is full, it is made again from the journal once there is room."""
+        if self._behind is not None:
+            return
+        if self._delivery.has_room():
+            self._delivery.offer(seq, made)
+        else:
+            self._behind = self._walk(self._delivery.offered_seq, count=False, emit=True)
+
+    # --- time passes -----------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Close what is over, move telemetry on, keep house. Called a few times a second; cheap when idle."""
+        with self._lock:
+            now = self._clock()
+            self._commit((), None)
+            self._catch_up()
+            self._delivery.flush()
+            for what, work in self._chores.items():
+                if now >= self._next[what]:
+                    self._next[what] = now + getattr(self._every, what)
+                    work(now)
+
+    def _catch_up(self) -> None:
+        """Offer telemetry made again from the journal, as long as the queue takes it."""
+        while self._behind is not None and self._delivery.has_room():
+            step = next(self._behind, None)
+            if step is None:
+                self._behind = None
+            else:
+                self._delivery.offer(*step)
+
+    def _checkpoint(self, now: int) -> None:
+        self._journal.checkpoint(self._delivery.sent_seq, self._metrics.snapshot())
+
+    def _housekeeping(self, now: int) -> None:
+        silent = self._engine.silent(now)
+        if silent:
+            commit = self._journal.append((), None, silent)
+            self._send(commit.seq, self._engine.apply(commit.seq, {}, silent, (), now))
+        self._engine.forget(now)
+        trimmed = self._journal.trim(now)
+        for reason, dropped in trimmed.by_reason.items():
+            self._metrics.dropped(reason, dropped)
+
+    def _export_metrics(self, now: int) -> None:
+        self._delivery.metrics(self._metrics.collect(now))
+
+    # --- what others read ------------------------------------------------------------------------------------------
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """(body, content type) of /metrics for an Accept header."""
+        self._self_metrics()
+        return exposition(self._metrics, accept, self._clock())
+
+    def _self_metrics(self) -> None:
+        stats = self._journal.stats()
+        self._metrics.journal(stats.events, stats.bytes, stats.oldest_unsent_seconds)
+        for signal, counts in self._delivery.counts().items():
+            self._metrics.exported(signal, counts.sent, counts.failed, counts.retried)
+
+    def health(self) -> Health:
+        """Whether the gateway takes records, and why not."""
+        reasons = [reason for reason in (self._trouble, "draining" if self._draining else "") if reason]
+        stats = self._journal.stats()
+        return Health(not reasons, reasons, stats.last_seq, self._delivery.sent_seq, stats.open_roots)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    def drain_and_close(self, timeout: float = 5.0) -> Unsent:
+        """Stop taking records, send what can be sent in ``timeout`` seconds, write the checkpoint, close the journal.
+        Runs that are still open stay so: the next start goes on with them."""
+        with self._lock:
+            self._draining = True
+            self._catch_up()
+            self._delivery.flush()
+        reason = self._delivery.close(timeout)
+        with self._lock:
+            self._journal.checkpoint(self._delivery.sent_seq, self._metrics.snapshot())
+            unsent = self._journal.last_seq - self._delivery.sent_seq
+            self._journal.close()
+        return Unsent(unsent, reason if unsent else "")

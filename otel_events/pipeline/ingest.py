@@ -1,0 +1,66 @@
+"""Records -> events that may reach the disk: decoded, redacted; and those that cannot be decoded, as dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from otel_events import redact
+from otel_events.errors import DecodeError
+from otel_events.event import AnyEvent
+from otel_events.pipeline.records import Record, Refused
+from otel_events.sources import Decode
+
+_TEXT_STARTS = frozenset(b'{[ \t\r\n"')
+"""First bytes of JSON and text: escapes and base64 can hide letters in it, so only a full look at the values counts."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that gave no events: kept as it came (secrets masked), counted, and named."""
+
+    source: str
+    where: str
+    reason: str
+    record: bytes
+    length: int
+    """Bytes of the whole record; more than ``record`` holds where that was too long to keep."""
+
+
+class Batch(msgspec.Struct):
+    """What a number of records gave. ``kept`` holds, per event, its record (masked) or None."""
+
+    events: list[AnyEvent]
+    kept: list[bytes | None]
+    dead: list[DeadLetter]
+    records: int = 0
+
+
+def decode_records(source: str, decode: Decode, records: Iterable[Record | Refused], keep: bool = False) -> Batch:
+    """Decode and redact. A bad record costs itself only. ``keep``: hand the masked records on as well."""
+    batch = Batch([], [], [])
+    for record in records:
+        batch.records += 1
+        if isinstance(record, Refused):
+            batch.dead.append(_letter(source, record.where, record.reason, record.head, record.length))
+            continue
+        body = record.body
+        try:
+            found = decode(body, record.hint)
+        except DecodeError as error:
+            batch.dead.append(_letter(source, record.where, str(error), body, len(body)))
+            continue
+        except Exception as error:  # noqa: BLE001  # a fault of a decoder must cost one record, not the gateway
+            reason = f"the {source} decoder failed on it ({type(error).__name__}: {error}); please report this record"
+            batch.dead.append(_letter(source, record.where, reason, body, len(body)))
+            continue
+        if body[0] in _TEXT_STARTS or redact.suspicious(body):
+            found = redact.events(found)
+        batch.events += found
+        if keep:
+            batch.kept += [redact.mask(body), *[None] * (len(found) - 1)] if found else []
+    return batch
+
+
+def _letter(source: str, where: str, reason: str, record: bytes, length: int) -> DeadLetter:
+    return DeadLetter(source, where, redact.text(reason), redact.mask(record), length)

@@ -1,0 +1,142 @@
+"""Replay: the whole input into the journal, then root by root out of it. Event time only, and flat memory.
+
+Because roots come in the order of their trace ids, runs in the order of their times, and nothing depends on when a
+record was read, the same input gives the same bytes however it is shuffled or repeated. Runs still open at the end of
+the input are closed as incomplete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Protocol
+
+import msgspec
+
+from otel_events.event import AnyEvent, Stat
+from otel_events.fold import Attempt
+from otel_events.journal import Journal
+from otel_events.logs import log
+from otel_events.metrics import Metrics
+from otel_events.pipeline.ingest import DeadLetter, decode_records
+from otel_events.pipeline.measure import count_attempt, count_event, count_run
+from otel_events.pipeline.records import Record, Refused
+from otel_events.sources import decoder
+from otel_events.spans import Context, context, span
+from otel_events.telemetry import LogData, SpanData
+from otel_events.traces import Closed, close_all, told
+
+BATCH = 1_000
+"""Records a journal transaction."""
+
+Progress = Callable[[str, int, int | None], None]
+"""(what is being done, how many are done, of how many or None)."""
+
+
+class ReplaySink(Protocol):
+    """Where a replay goes. ``write`` takes what one root gave; raising ends the replay with everything in the journal."""
+
+    def write(self, spans: list[SpanData], logs: list[LogData]) -> None: ...
+    def finish(self, metrics: Metrics, dead: list[DeadLetter]) -> None: ...
+
+
+class Summary(msgspec.Struct):
+    """What a replay took and gave."""
+
+    records: int = 0
+    events: int = 0
+    duplicates: int = 0
+    roots: int = 0
+    spans: int = 0
+    incomplete: int = 0
+    logs: int = 0
+    dead: list[DeadLetter] = []
+
+
+def replay(
+    source: str,
+    records: Iterable[Record | Refused],
+    *,
+    journal: Journal,
+    sink: ReplaySink,
+    metrics: Metrics,
+    progress: Progress = lambda what, done, total: None,
+) -> Summary:
+    """Read, journal, fold, write. Raises ConfigError (unknown source), JournalError, and what the sink raises."""
+    summary = Summary(dead=[])
+    _take_in(source, records, journal, metrics, summary, progress)
+    total = journal.stats().roots
+    for row in journal.roots(order="key"):
+        events = [event for chunk in journal.root_chunks(row.key) for event in chunk.events]
+        _fold_root(events, sink, metrics, summary)
+        summary.roots += 1
+        progress("folding", summary.roots, total)
+    sink.finish(metrics, summary.dead)
+    return summary
+
+
+def _take_in(
+    source: str,
+    records: Iterable[Record | Refused],
+    journal: Journal,
+    metrics: Metrics,
+    summary: Summary,
+    progress: Progress,
+) -> None:
+    decode = decoder(source)
+    for some in _batched(records, BATCH):
+        batch = decode_records(source, decode, some)
+        for letter in batch.dead:
+            journal.dead(letter.source, letter.where, letter.reason, letter.record)
+        summary.dead.extend(batch.dead)
+        summary.records += batch.records
+        metrics.received(source, batch.records)
+        # Repeats are dropped by the fold, root by root: remembering every id here would cost memory without bound.
+        journal.append(batch.events, dedupe=False)
+        summary.events += len(batch.events)
+        progress("reading", summary.records, None)
+
+
+def _batched(records: Iterable[Record | Refused], size: int) -> Iterator[list[Record | Refused]]:
+    source = iter(records)
+    while some := list(islice(source, size)):
+        yield some
+
+
+def _fold_root(events: list[AnyEvent], sink: ReplaySink, metrics: Metrics, summary: Summary) -> None:
+    closed, rest = close_all(events)
+    spans = [span(one.attempt, one.where, one.outcome, one.previous) for one in closed if not one.where.foreign]
+    logs = [record for one in closed for record in _logs(one.attempt, one.where.trace_id, one.where.span_id)]
+    for attempt in rest:
+        where = context(attempt.run, attempt.attributes) if attempt.run.id else Context(b"", b"")
+        logs += _logs(attempt, where.trace_id, where.span_id)
+    logs.sort(key=_log_order)
+    _count(closed, rest, metrics)
+    summary.duplicates += len(events) - len({(event.run.id, event.id) for event in events})
+    summary.spans += len(spans)
+    summary.incomplete += sum(not one.outcome for one in closed)
+    summary.logs += len(logs)
+    sink.write(spans, logs)
+
+
+def _logs(attempt: Attempt, trace: bytes, span_id: bytes) -> Iterator[LogData]:
+    for event, late in told(attempt):
+        yield log(event, trace, span_id, attempt.run.attempt, late)
+
+
+def _log_order(record: LogData) -> tuple[int, str, bytes, str, str]:
+    name = str(record.attributes.get("otel_events.run.id", ""))
+    return record.time, name, record.span_id, record.event_name, record.body
+
+
+def _count(closed: list[Closed], rest: list[Attempt], metrics: Metrics) -> None:
+    for one in closed:
+        metrics.seen(one.attempt.run)
+        count_attempt(metrics, one)
+        if one.final:
+            count_run(metrics, one.attempt, one.outcome, one.where)
+    for attempt in [one.attempt for one in closed] + rest:
+        for stat in attempt.stats:
+            count_event(metrics, stat)
+        for event in attempt.late:
+            count_event(metrics, event, late=not isinstance(event, Stat))
