@@ -1,0 +1,1 @@
+"""OTLP out: encoding, configuration, delivery, and the collector's file format."""
