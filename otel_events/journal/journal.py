@@ -1,0 +1,371 @@
+"""The journal's writer: what is appended is on disk, once, before ``append`` returns.
+
+A commit is one SQLite transaction: the new events by root, the closings that the fold decided, dead letters, cursors.
+One row for each root of a commit, not one for each event, is what makes it fast: the rows, their index and the pages
+that they touch are the cost.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from otel_events.errors import JournalError
+from otel_events.event import AnyEvent
+from otel_events.journal import repair, retain, schema
+from otel_events.journal.lock import WriterLock
+from otel_events.journal.pack import Closing
+from otel_events.journal.part import Part, Records, part
+from otel_events.journal.reader import Reader
+from otel_events.journal.retain import Trimmed
+from otel_events.journal.roots import Counters, Keys, Root, Roots
+
+GIB = 1 << 30
+DAY_NS = 86_400 * 10**9
+DEAD_RECORD_BYTES = 1 << 20
+_DEAD_PENDING = 1000, 8 << 20
+
+_INSERT_ROOT = "INSERT INTO root VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# ``open`` is set apart, and only where it changes: it is in two partial indexes.
+_UPDATE_ROOT = "UPDATE root SET first_time = ?, last_time = ?, last = ?, events = ?, written = ? WHERE id = ?"
+
+
+Parts = list[tuple[Root, Part]]
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What ``append`` kept: the new events of each root in the order given, as they are read back."""
+
+    seq: int
+    roots: dict[bytes, list[AnyEvent]]
+    duplicates: int
+    fresh: frozenset[bytes] = frozenset()
+    """Those of ``roots`` of which the journal knew nothing before."""
+
+
+class Journal(Reader):
+    """The single writer; also reads. Use it from one thread at a time, and not in a forked child.
+
+    ``append``, ``checkpoint`` and ``trim`` raise JournalError where the file cannot be written; nothing of that call is
+    then kept, and it can be made again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        db: sqlite3.Connection,
+        lock: WriterLock | None,
+        retention: retain.Retention,
+        clock: Callable[[], int],
+        seen_limit: int,
+        opened: repair.OpenReport,
+    ) -> None:
+        super().__init__(path, db, clock)
+        self.opened = opened
+        """What was found at open: whether a damaged or foreign file was moved aside, and what was kept of it."""
+        self._lock = lock
+        self._keys = Keys()
+        self._known = Roots(db, seen_limit)
+        self._sums = Counters.load(db)
+        self._seq = super().last_seq
+        self._meta: dict[str, bytes] = {}
+        self._dead: list[tuple[str, str, str, int, bytes]] = []
+        self._dead_bytes = 0
+        self._pid = os.getpid()
+        self._retention = retention
+        self._folder: str | None = None
+
+    @classmethod
+    def open(  # type: ignore[override]  # the writer has settings
+        cls,
+        path: str | Path,
+        *,
+        max_bytes: int = GIB,
+        max_age_ns: int = 7 * DAY_NS,
+        durability: schema.Durability = "full",
+        clock: Callable[[], int] = time.time_ns,
+        seen_limit: int = 1_000_000,
+    ) -> Journal:
+        """The writer of that file, made where there is none; ``opened`` tells what was repaired.
+
+        ``max_bytes``, ``max_age_ns``: what ``trim`` keeps. ``durability``: "full" survives loss of power, "normal" the
+        death of the process (loss of power may take the last commits, no more), "off" neither. ``seen_limit``: marks
+        kept in memory to know repeats by, 70 to 150 bytes each; beyond it they are read back when they are needed.
+        Raises JournalError: locked by another writer, a folder, no permission, of a later version.
+        """
+        path = Path(path)
+        limits = retain.Limits(max_bytes, max_age_ns)
+        lock = repair.lock(path)
+        try:
+            with schema.told(path, "open"):
+                db, opened = repair.open_file(path, durability, clock)
+                retain.cap(db, max_bytes)
+                retention = retain.Retention(path, db, limits, reserve=durability != "off")
+                return cls(path, db, lock, retention, clock, seen_limit, opened)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def temporary(cls, directory: str | Path | None = None, *, seen_limit: int = 1_000_000) -> Journal:
+        """A journal that is not fsynced and goes with ``close``, in a folder of its own under ``directory``."""
+        folder = tempfile.mkdtemp(prefix="otel-events-", dir=directory)
+        journal = cls.open(
+            Path(folder) / "temporary.journal", max_bytes=1 << 50, durability="off", seen_limit=seen_limit
+        )
+        journal._folder = folder
+        return journal
+
+    @staticmethod
+    def reader(path: str | Path) -> Reader:
+        """Read a journal that this or another process may be writing. JournalError where there is none."""
+        return Reader.open(path)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def close(self) -> None:
+        """Write what is pending, let the next writer in; any number of times."""
+        if self._lock is None:
+            return
+        try:
+            if os.getpid() == self._pid:
+                self.checkpoint()
+                self._retention.close()
+        finally:
+            self._db.close()
+            self._lock.release()
+            self._lock = None
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def last_seq(self) -> int:
+        return self._seq
+
+    @property
+    def sent_seq(self) -> int:
+        return super().sent_seq
+
+    @sent_seq.setter
+    def sent_seq(self, seq: int) -> None:
+        self.set("sent_seq", seq.to_bytes(8, "big"))
+
+    def get(self, name: str) -> bytes | None:
+        pending = self._meta.get(name)
+        return super().get(name) if pending is None else pending
+
+    def set(self, name: str, value: bytes) -> None:
+        """Keep a small value; on disk with the next commit, or with ``checkpoint``."""
+        self._meta[name] = value
+
+    def set_snapshot(self, seq: int, state: bytes) -> None:
+        """Keep the state of the metrics after commit ``seq``; on disk with the next commit, or with ``checkpoint``."""
+        self.set("snapshot", seq.to_bytes(8, "big") + state)
+
+    def dead(self, source: str, where: str, reason: str, record: bytes) -> None:
+        """Keep a record that could not become events; on disk with the next ``append`` or ``checkpoint``.
+
+        The oldest go, counted, beyond 10,000 or an eighth of ``max_bytes``; of a record its first MiB is kept.
+        """
+        kept = bytes(record[:DEAD_RECORD_BYTES])
+        text = [value.encode("utf-8", "replace").decode() for value in (source, where, reason)]
+        self._dead.append((text[0], text[1], text[2], len(record), kept))
+        self._dead_bytes += len(kept)
+        if len(self._dead) >= _DEAD_PENDING[0] or self._dead_bytes >= _DEAD_PENDING[1]:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write pending values and dead letters now."""
+        if self._meta or self._dead:
+            self._commit(self._seq, [], (), "write")
+
+    def append(
+        self,
+        events: Sequence[AnyEvent],
+        records: Sequence[bytes | None] | None = None,
+        closings: Mapping[bytes, Sequence[Closing]] | None = None,
+        done: Collection[bytes] = (),
+        dedupe: bool = True,
+    ) -> Commit:
+        """Keep what is new of ``events``, each with its record, and the closings of roots, as one commit on disk.
+
+        An exact repeat is dropped; the same id with other content is kept, the fold picks one. ``done`` names roots
+        with nothing open any more; a new event opens its root again, also in this commit. ``dedupe=False`` keeps
+        repeats. Nothing to keep: no transaction, ``seq`` is that of the last commit.
+        """
+        if os.getpid() != self._pid:
+            raise JournalError(f"{self.path} was opened by process {self._pid}; open another journal in this one")
+        self._writable()
+        try:
+            return self._append(events, records, closings or {}, done, dedupe)
+        except BaseException:
+            self._known.clear()
+            raise
+
+    def trim(self, now_ns: int) -> Trimmed:
+        """Drop what the limits no longer allow, a bounded step each call: see retain.py. ``now_ns``: the clock's."""
+        self._writable()
+        with schema.told(self.path, "trim"):
+            trimmed = self._retention.trim(self.sent_seq, now_ns)
+        self._sums = Counters.load(self._db)
+        self._known.forget(trimmed.roots)
+        return trimmed
+
+    def _writable(self) -> None:
+        if self._lock is None:
+            raise JournalError(f"{self.path} is closed; open it again")
+
+    def _append(
+        self,
+        events: Sequence[AnyEvent],
+        records: Sequence[bytes | None] | None,
+        closings: Mapping[bytes, Sequence[Closing]],
+        done: Collection[bytes],
+        dedupe: bool,
+    ) -> Commit:
+        grouped, kept = self._grouped(events, records)
+        for key in closings:
+            if closings[key] and key not in grouped:
+                grouped[key] = []
+        parts: Parts = []
+        for key, group in grouped.items():
+            added = self._part(key, group, kept.get(key), closings.get(key, ()), dedupe)
+            if added is not None:
+                parts.append(added)
+        new = {root.key: added.events for root, added in parts if added.events}
+        fresh = frozenset(root.key for root, _ in parts if root.fresh)
+        duplicates = len(events) - sum(map(len, new.values()))
+        if not parts and not done and not self._dead:
+            return Commit(self._seq, new, duplicates)
+        if len(parts) > 1 << schema.PLACE_BITS:
+            raise JournalError(f"{len(parts)} roots in one commit of {self.path}; append at most 1,048,576 at a time")
+        self._commit(self._seq + 1 if parts else self._seq, parts, done, "append to")
+        self._known.shrink(len(grouped) + len(done))
+        return Commit(self._seq, new, duplicates, fresh)
+
+    def _grouped(
+        self, events: Sequence[AnyEvent], records: Sequence[bytes | None] | None
+    ) -> tuple[dict[bytes, list[AnyEvent]], dict[bytes, list[bytes | None]]]:
+        keys = self._keys
+        grouped: dict[bytes, list[AnyEvent]] = defaultdict(list)
+        kept: dict[bytes, list[bytes | None]] = defaultdict(list)
+        if records is None:
+            for event in events:
+                run = event.run
+                grouped[keys[run.source, run.namespace, run.root]].append(event)
+            return grouped, kept
+        for event, record in zip(events, records, strict=True):
+            run = event.run
+            key = keys[run.source, run.namespace, run.root]
+            grouped[key].append(event)
+            kept[key].append(record)
+        return grouped, kept
+
+    def _part(
+        self,
+        key: bytes,
+        events: list[AnyEvent],
+        records: Records,
+        closings: Sequence[Closing],
+        dedupe: bool,
+    ) -> tuple[Root, Part] | None:
+        root = self._known.get(key)
+        if root is None and not events:
+            return None  # closings of a root that has been dropped
+        seen = set[int]() if root is None or not dedupe else self._known.seen(root)
+        new = part(key, events, records, closings, seen, dedupe)
+        if new is None:
+            return None
+        if root is None:
+            run = new.events[0].run
+            root = self._known.add(key, self._sums.next_root, (run.source, run.namespace, run.root))
+            self._sums.next_root += 1
+        return root, new
+
+    def _commit(self, seq: int, parts: Parts, done: Collection[bytes], doing: str) -> None:
+        """One transaction, tried again once after the WAL has been emptied if the disk is full."""
+        try:
+            with schema.told(self.path, doing):
+                work = self._work(seq, parts, done)
+                try:
+                    self._write(work)
+                except sqlite3.OperationalError as error:
+                    if schema.code(error) != schema.FULL:
+                        raise
+                    self._retention.disk_full()
+                    self._write(work)
+        except BaseException:
+            # Counters and rows in memory are ahead of the file now.
+            self._known.clear()
+            with schema.told(self.path, "read"):
+                self._sums = Counters.load(self._db)
+            raise
+        self._seq = seq
+        self._meta.clear()
+        self._dead.clear()
+        self._dead_bytes = 0
+
+    def _work(self, seq: int, parts: Parts, done: Collection[bytes]) -> list[tuple[str, list[Any]]]:
+        """The statements of a commit, each with its rows; brings the roots and counters in memory up to it."""
+        now, sums, known = self._clock(), self._sums, self._known
+        chunks: list[Any] = []
+        opened = dict.fromkeys(done, False)
+        for place, (root, added) in enumerate(parts):
+            root.last, root.written = seq << schema.PLACE_BITS | place, now
+            if added.events:
+                root.count(added.events)
+                known.mark(root, added.marks)
+                sums.events += len(added.events)
+                opened[root.key] = True
+            chunks.append((root.last, root.id, added.body, added.records))
+        opens = self._opens(opened)
+        fresh = [root for root, _ in parts if root.fresh]
+        sums.roots += len(fresh)
+        work: list[tuple[str, list[Any]]] = [
+            (_INSERT_ROOT, [root.row() for root in fresh]),
+            (_UPDATE_ROOT, [root.changed() for root, _ in parts if not root.fresh]),
+            ("UPDATE root SET open = ? WHERE id = ?", opens),
+            ("INSERT INTO chunk VALUES (?, ?, ?, ?)", chunks),
+            ("INSERT INTO batch VALUES (?, ?)", [(seq, now)] if parts else []),
+            *self._retention.letters(self._dead, sums, now),
+            ("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(self._meta.items())),
+        ]
+        for root in fresh:
+            root.fresh = False
+        return work
+
+    def _opens(self, opened: Mapping[bytes, bool]) -> list[tuple[int, int]]:
+        """Bring ``Root.open`` up to date; rows for those whose row exists already and has to change."""
+        rows = []
+        for key, now_open in opened.items():
+            root = self._known.get(key)
+            if root is None or root.open == now_open:
+                continue
+            root.open = now_open
+            self._sums.open_roots += 1 if now_open else -1
+            if not root.fresh:
+                rows.append((int(now_open), root.id))
+        return rows
+
+    def _write(self, work: Sequence[tuple[str, list[Any]]]) -> None:
+        db = self._db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for sql, rows in work:
+                if rows:
+                    db.executemany(sql, rows)
+            self._sums.save(db)
+            db.execute("COMMIT")
+        except BaseException:
+            schema.rollback(db)
+            raise

@@ -1,0 +1,144 @@
+"""The journal's file: its tables, how they are upgraded, and how SQLite's errors are told.
+
+One row of ``chunk`` is what one commit added to one root; its id is ``seq << 20 | place in the commit``, so the order
+of ids is the order of commits. ``root.id`` numbers roots as they come: the index of chunks is dense where it grows. A
+root whose ``key`` is NULL is being dropped: nobody sees it, its chunks go step by step.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from otel_events.errors import JournalError
+
+Durability = Literal["full", "normal", "off"]
+
+APPLICATION_ID = 0x4F54454A
+"""``PRAGMA application_id``: OTEJ in ASCII; tells our files from other SQLite files."""
+PLACE_BITS = 20
+"""Roots that one commit can hold: 2 to this."""
+PAGE_SIZE = 8192
+"""Measured best with 16 KiB for chunks of 1 to 4 KB; 4 KiB pages hold one such chunk and waste the rest."""
+WAL_PAGES = 1000
+"""Pages (8 MB) after which SQLite moves the WAL into the file."""
+_BUSY_MS = 5000
+_CACHE_KIB = 8192
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE chunk(id INTEGER PRIMARY KEY, root INTEGER NOT NULL, body BLOB NOT NULL, records BLOB)",
+        "CREATE INDEX chunk_root ON chunk(root, id)",
+        "CREATE TABLE root(id INTEGER PRIMARY KEY, key BLOB UNIQUE, source TEXT NOT NULL, namespace TEXT NOT NULL,"
+        " root TEXT NOT NULL, first_time INTEGER NOT NULL, last_time INTEGER NOT NULL, last INTEGER NOT NULL,"
+        " events INTEGER NOT NULL, written INTEGER NOT NULL, open INTEGER NOT NULL)",
+        "CREATE INDEX root_name ON root(root)",
+        "CREATE INDEX root_open ON root(key) WHERE open = 1",
+        "CREATE INDEX root_done ON root(last) WHERE open = 0",
+        "CREATE TABLE batch(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL)",
+        "CREATE TABLE dead(id INTEGER PRIMARY KEY, time INTEGER NOT NULL, source TEXT NOT NULL, place TEXT NOT NULL,"
+        " reason TEXT NOT NULL, length INTEGER NOT NULL, record BLOB NOT NULL)",
+        "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    ),
+)
+"""``MIGRATIONS[n]`` brings a file of ``PRAGMA user_version`` n to n + 1; the first makes the tables."""
+
+VERSION = len(MIGRATIONS)
+PLAUSIBLE_VERSIONS = 1000
+"""A higher ``user_version`` in a file of ours is damage, not a later otel_events."""
+
+# SQLite's primary result codes, sqlite.org/rescode.html
+BUSY, LOCKED, NO_MEMORY, READ_ONLY, IO_ERROR = 5, 6, 7, 8, 10
+CORRUPT, FULL, CANT_OPEN, NOT_A_DATABASE = 11, 13, 14, 26
+
+_NEXT: dict[int, str] = {
+    BUSY: "another process holds it; end that process or wait, then try again",
+    LOCKED: "another process holds it; end that process or wait, then try again",
+    READ_ONLY: "give this user the right to write the file and its folder",
+    IO_ERROR: "look at the disk (dmesg) and whether the file system is still mounted",
+    CORRUPT: "the file is damaged; open the journal again: the file is moved aside and what can be read is kept",
+    FULL: "the disk is full or the journal is at its size limit; nothing of this batch was kept: free space, call "
+    "trim() or raise max_bytes, then append it again",
+    CANT_OPEN: "see that the folder exists and that this user may read and write it",
+    NOT_A_DATABASE: "the file is not a journal; name another file",
+}
+
+
+def code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code of an error; 0 where it has none."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
+def explain(path: Path, doing: str, error: sqlite3.Error) -> JournalError:
+    """The error as ours: what was being done, with which file, what SQLite said, what to do."""
+    step = _NEXT.get(code(error), "if it comes again, keep the file and report it")
+    return JournalError(f"cannot {doing} {path}: {error}; {step}")
+
+
+@contextmanager
+def told(path: Path, doing: str) -> Iterator[None]:
+    """Every error of SQLite inside becomes a JournalError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explain(path, doing, error) from error
+
+
+def connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
+    """A connection to an existing file, in autocommit: transactions are begun by hand."""
+    quoted = path.absolute().as_uri()
+    db = sqlite3.connect(f"{quoted}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
+    db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return db
+
+
+def prepare(db: sqlite3.Connection, durability: Durability) -> None:
+    """Settings of the writer's connection; the tables are made or upgraded where need be.
+
+    "off" keeps the rollback journal in memory: faster by a third, but a crash may leave a damaged file.
+    """
+    db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    db.execute(f"PRAGMA journal_mode = {'MEMORY' if durability == 'off' else 'WAL'}")
+    db.execute(f"PRAGMA synchronous = {durability.upper()}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {2 * WAL_PAGES * PAGE_SIZE}")
+    db.execute("PRAGMA secure_delete = OFF")  # else every page that a trim frees is written once more
+    migrate(db)
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the file to VERSION, in one transaction."""
+    found = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if found == VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for step in MIGRATIONS[found:]:
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("COMMIT")
+    except BaseException:
+        rollback(db)
+        raise
+
+
+def rollback(db: sqlite3.Connection) -> None:
+    """End a failed transaction, if SQLite has not done so itself."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def used_pages(db: sqlite3.Connection) -> int:
+    """Pages that hold something; those freed by a trim are filled again before the file grows."""
+    total = int(db.execute("PRAGMA page_count").fetchone()[0])
+    return total - int(db.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def page_size(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA page_size").fetchone()[0])
