@@ -1,0 +1,88 @@
+"""The gateway as a process: bind, serve until SIGTERM or SIGINT, drain."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from otel_events.errors import ConfigError
+from otel_events.pipeline.gateway import Gateway, Unsent
+from otel_events.server.app import create
+from otel_events.server.auth import Access
+from otel_events.server.ingest import Limits
+from otel_events.server.protocol import timed
+
+SHUTDOWN = 3
+"""Seconds that requests under way get to end, before the gateway drains."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; ConfigError says why not, and what to do. Port 0: any free one."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror}: name an address of this machine") from error
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+        found.listen(2048)
+    except OSError as error:
+        found.close()
+        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+    return found
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its habit of raising the signal once more at the end: the journal is to be drained after it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def server(gateway: Gateway, rules: Access, limits: Limits = Limits()) -> Server:  # noqa: B008 - immutable
+    """The HTTP server over a gateway, ready for ``run(sockets=[...])``."""
+    config = uvicorn.Config(
+        create(gateway, rules, limits),
+        http=timed(limits.header_time),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=limits.idle_time,  # type: ignore[arg-type]  # loop.call_later takes fractions
+        timeout_graceful_shutdown=SHUTDOWN,
+        h11_max_incomplete_event_size=limits.header,
+    )
+    return Server(config)
+
+
+def run(
+    gateway: Gateway,
+    listener: socket.socket,
+    rules: Access,
+    drain: float,
+    limits: Limits = Limits(),  # noqa: B008 - immutable
+    started: Callable[[], None] = lambda: None,
+) -> Unsent:
+    """Serve on ``listener`` until a signal, then drain for at most ``drain`` seconds. Returns what is left to send."""
+    gateway.start()
+    try:
+        started()
+        server(gateway, rules, limits).run(sockets=[listener])
+    finally:
+        listener.close()
+        left = gateway.drain_and_close(drain)
+    return left
