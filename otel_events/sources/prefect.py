@@ -38,7 +38,7 @@ from otel_events.sources.prefect_tables import MEDIA_TYPES, SEVERITIES, Family, 
 __all__ = ["decode", "families_table"]
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     """An event's fields; those that a record lacks keep the default and are asked for by ``_check``."""
 
     occurred: str = ""
@@ -50,7 +50,7 @@ class _Event(msgspec.Struct):
     follows: str | None = None
 
 
-class _Record(msgspec.Struct):
+class _Record(msgspec.Struct, gc=False):
     """Any of the four shapes: an event (``event`` a text), a frame (``event`` an object), a page, REST answers."""
 
     occurred: str = ""
@@ -65,6 +65,7 @@ class _Record(msgspec.Struct):
     flow_runs: dict[str, FlowRunAnswer] | UnsetType = UNSET
 
 
+_RUNS = (FLOW_RUN, TASK_RUN)  # of resource ids, and of event names too
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _record = msgspec.json.Decoder(_Record)
 
@@ -104,7 +105,7 @@ def _one(event: _Event | _Record) -> AnyEvent:
         raise wrong(f"{', '.join(_missing(event))} missing or empty")
     time = nanoseconds(event.occurred, "occurred")
     where = context(bytes(event.related))
-    of_run = name.startswith((FLOW_RUN, TASK_RUN)) and own.startswith((FLOW_RUN, TASK_RUN))
+    of_run = own.startswith(_RUNS) and name.startswith(_RUNS)
     if of_run and len(own) == len(FLOW_RUN):
         raise wrong(f"`resource.{ID}` is {own!r}, without the run's id")
     if of_run and "prefect.state-type" in resource:
@@ -164,7 +165,7 @@ def _attributes(event: _Event | _Record, row: Family, where: Context, run: Run, 
     if event.follows:
         found["prefect.follows"] = event.follows[:LONGEST]
     own = event.resource[ID]
-    if not own.startswith((FLOW_RUN, TASK_RUN)):
+    if not own.startswith(_RUNS):
         found[f"prefect.{row.noun}.id"] = bare(own)
     if event.resource.get(NAME):
         found[f"prefect.{row.noun}.name"] = event.resource[NAME][:LONGEST]

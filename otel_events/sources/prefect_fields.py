@@ -26,6 +26,7 @@ _END_OF_TIME = 2**63
 _CACHED_BYTES = 4096
 """Longest JSON of related resources that is remembered: all events of a flow run repeat it."""
 _RUN_ROLES = {"flow-run": FLOW_RUN, "task-run": TASK_RUN}
+_SMALL = {str(one): one for one in range(64)}  # nearly every run count
 _STRUCTURE = frozenset({ID, NAME, ROLE})
 _KIND = re.compile(r"prefect\.(?:docker\.container|kubernetes\.pod|ecs\.task|[a-z-]+)\.")
 
@@ -35,7 +36,7 @@ def nanoseconds(text: str, where: str) -> int:
     try:
         digits = text[20:26]
         if len(text) == 27 and text[26] == "Z" and text[19] == "." and digits.isdecimal():
-            found = _second(text[:19], "+00:00") * 1_000_000_000 + int(digits) * 1000
+            found = _utc_second(text[:19]) + int(digits) * 1000
         else:
             found = _any_time(text)
     except (ValueError, OverflowError):
@@ -50,12 +51,18 @@ def _any_time(text: str) -> int:
     if match is None:
         return 0
     second, fraction, zone = match.groups()
-    return _second(second, "+00:00" if zone == "Z" else zone) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+    return _second(second, "+00:00" if zone == "Z" else zone) + int((fraction or "0").ljust(9, "0"))
+
+
+def _second(text: str, zone: str) -> int:
+    """Nanoseconds of a time without fraction; ValueError where it is none."""
+    return int(datetime.fromisoformat(text + zone).timestamp()) * 1_000_000_000
 
 
 @lru_cache(maxsize=4096)
-def _second(text: str, zone: str) -> int:
-    return int(datetime.fromisoformat(text + zone).timestamp())
+def _utc_second(text: str) -> int:
+    """Remembered, for the events of a second come together."""
+    return _second(text, "+00:00")
 
 
 def wrong(what: str) -> DecodeError:
@@ -84,6 +91,9 @@ def scalar(value: Any) -> Scalar:
 
 def number(text: str) -> Scalar:
     """The integer that a label holds, or the text itself where it holds none."""
+    small = _SMALL.get(text)
+    if small is not None:
+        return small
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else text[:LONGEST]
 
 

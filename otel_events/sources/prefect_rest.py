@@ -27,20 +27,20 @@ from otel_events.sources.prefect_fields import (
 from otel_events.sources.prefect_states import Input, stable_name
 
 
-class _Policy(msgspec.Struct):
+class _Policy(msgspec.Struct, gc=False):
     retries: int | None = None
     retry_delay: int | float | list[float] | None = None
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, gc=False):
     child_flow_run_id: str | None = None
 
 
-class _State(msgspec.Struct):
+class _State(msgspec.Struct, gc=False):
     state_details: _Details | None = None
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, gc=False):
     """What answers for flow and task runs share. ``missing``: HTTP status where the API had no such run."""
 
     id: str = ""
@@ -54,7 +54,7 @@ class _Answer(msgspec.Struct):
     missing: int = msgspec.field(default=0, name="_status")
 
 
-class FlowRunAnswer(_Answer):
+class FlowRunAnswer(_Answer, gc=False):
     """Answer of GET /api/flow_runs/{id}; only what is put out."""
 
     flow_id: str | None = None
@@ -73,7 +73,7 @@ class FlowRunAnswer(_Answer):
     created_by: dict[str, Any] | None = None
 
 
-class TaskRunAnswer(_Answer):
+class TaskRunAnswer(_Answer, gc=False):
     """Answer of GET /api/task_runs/{id}; only what is put out."""
 
     flow_run_id: str | None = None

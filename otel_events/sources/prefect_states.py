@@ -35,24 +35,24 @@ from otel_events.sources.prefect_tables import (
 )
 
 
-class _Before(msgspec.Struct):
+class _Before(msgspec.Struct, gc=False):
     """The state that a state follows."""
 
     type: str | None = None
 
 
-class _Validated(msgspec.Struct):
+class _Validated(msgspec.Struct, gc=False):
     state_details: dict[str, Any] | None = None
     pause_reschedule: str | bool | None = None
 
 
-class _Policy(msgspec.Struct):
+class _Policy(msgspec.Struct, gc=False):
     retries: int | None = None
     retry_delay: int | float | list[float] | None = None
     retry_jitter_factor: float | None = None
 
 
-class Input(msgspec.Struct):
+class Input(msgspec.Struct, gc=False):
     """One entry of ``task_inputs``: a run that a parameter came from, or a constant or parameter without ``id``."""
 
     input_type: str = ""
@@ -62,7 +62,7 @@ class Input(msgspec.Struct):
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class _TaskRun(msgspec.Struct):
+class _TaskRun(msgspec.Struct, gc=False):
     task_key: str | None = None
     dynamic_key: str | None = None
     cache_key: str | None = None
@@ -77,7 +77,7 @@ class _TaskRun(msgspec.Struct):
     total_run_time: float | None = None
 
 
-class _Payload(msgspec.Struct):
+class _Payload(msgspec.Struct, gc=False):
     initial_state: _Before | None = None
     validated_state: _Validated | None = None
     task_run: _TaskRun | None = None
@@ -93,11 +93,6 @@ _PLAIN = frozenset(
     )
 )
 """Labels of a state event's resource that the code below reads by name."""
-_RARE_FACTS = (
-    ("cache_key", "prefect.task.cache_key"),
-    ("cache_expiration", "prefect.task.cache_expiration"),
-    ("task_version", "prefect.task.version"),
-)
 _EXCEPTION = re.compile(r"(?:encountered an|unexpected) exception:? ([A-Za-z_][\w.]{0,200})(?=[:(\s]|$)")
 _TIMEOUT = re.compile(r"due to timeout: ([A-Za-z_][\w.]{0,200})\(")
 _HASH = re.compile(r"-[0-9a-f]{8}$")
@@ -152,20 +147,24 @@ def flow_run(run_id: str, where: Context) -> Run:
     return Run(SOURCE, "workflow", run_id, where.workflow, run_id, attempt=0, workflow=where.workflow)
 
 
-def task_run(run_id: str, where: Context, name: str = "", parent: str = "") -> Run:
-    """A task run: of the first flow run that its record names, else a root of its own."""
-    root = where.flow_run or run_id
-    if not where.flow_run:
-        return Run(SOURCE, "task", run_id, name, root, None, 0, "", where.workflow)
-    if parent:
-        return Run(SOURCE, "task", run_id, name, root, parent, 0, "", where.workflow, "task")
-    return Run(SOURCE, "task", run_id, name, root, root, 0, "", where.workflow, "workflow")
+def task_run(run_id: str, where: Context) -> Run:
+    """A task run of which a record tells no more than its id: of the first flow run named beside it."""
+    return Run(SOURCE, "task", run_id, "", where.flow_run or run_id, attempt=0, workflow=where.workflow)
+
+
+def _told_task(run_id: str, where: Context, name: str, caller: str) -> Run:
+    """A task run under the task that called it, else under its flow run; without one it is a root of its own."""
+    root = where.flow_run
+    if not root:
+        return Run(SOURCE, "task", run_id, name, run_id, None, 0, "", where.workflow)
+    kind = "task" if caller else "workflow"
+    return Run(SOURCE, "task", run_id, name, root, caller or root, 0, "", where.workflow, kind)
 
 
 def _task(run_id: str, where: Context, task: _TaskRun) -> tuple[Run, tuple[Link, ...], dict[str, Scalar]]:
-    links, parent = _links(task.task_inputs, where.flow_run or run_id) if task.task_inputs else ((), "")
-    if parent and not where.flow_run:  # without a flow, caller and called are roots of their own
-        links = (Link("launched_by", parent, "task", parent), *links)
+    links, caller = _links(task.task_inputs, where.flow_run or run_id) if task.task_inputs else ((), "")
+    if caller and not where.flow_run:  # without a flow, caller and called are roots of their own
+        links = (Link("launched_by", caller, "task", caller), *links)
     attributes = {**where.attributes}
     if where.flow_run_name:
         attributes["prefect.flow_run.name"] = where.flow_run_name
@@ -179,7 +178,7 @@ def _task(run_id: str, where: Context, task: _TaskRun) -> tuple[Run, tuple[Link,
         attributes["prefect.tags"] = ",".join(sorted(where.tags.union(task.tags)))[:LONGEST]
     if where.task_run:
         attributes["prefect.context.task_run.id"] = where.task_run
-    return task_run(run_id, where, stable_name(key), parent), links, attributes
+    return _told_task(run_id, where, stable_name(key), caller), links, attributes
 
 
 @lru_cache(maxsize=4096)
@@ -214,10 +213,12 @@ def _add_facts(attributes: dict[str, Scalar], task: _TaskRun) -> None:
         attributes["prefect.expected_start_time"] = task.expected_start_time[:LONGEST]
     if task.total_run_time is not None:
         attributes["prefect.total_run_time"] = task.total_run_time
-    for field, attribute in _RARE_FACTS:
-        value = getattr(task, field)
-        if value:
-            attributes[attribute] = value[:LONGEST]
+    if task.cache_key:
+        attributes["prefect.task.cache_key"] = task.cache_key[:LONGEST]
+    if task.cache_expiration:
+        attributes["prefect.task.cache_expiration"] = task.cache_expiration[:LONGEST]
+    if task.task_version:
+        attributes["prefect.task.version"] = task.task_version[:LONGEST]
     policy = bytes(task.empirical_policy)
     if policy:
         attributes |= _remembered_policy(policy) if len(policy) <= LONGEST else _policy_attributes(policy)
@@ -247,12 +248,10 @@ def _add_run_labels(attributes: dict[str, Scalar], run_labels: dict[str, Any]) -
 
 
 def _add_labels(attributes: dict[str, Scalar], resource: dict[str, str], occurred: str) -> None:
-    count = resource.get("prefect.run-count")
-    if count is not None:
-        attributes["prefect.run_count"] = number(count)
-    orchestration = resource.get("prefect.orchestration")
-    if orchestration:
-        attributes["prefect.orchestration"] = orchestration[:LONGEST]
+    if "prefect.run-count" in resource:
+        attributes["prefect.run_count"] = number(resource["prefect.run-count"])
+    if "prefect.orchestration" in resource:
+        attributes["prefect.orchestration"] = resource["prefect.orchestration"][:LONGEST]
     stamp = resource.get("prefect.state-timestamp", "")
     if stamp[:26] != occurred[:26]:
         attributes["prefect.state.timestamp"] = stamp[:LONGEST]
