@@ -40,7 +40,8 @@ class TimedProtocol(H11Protocol):
     def _watch(self) -> None:
         """Let the clock run exactly while neither a request nor uvicorn's own keep-alive timer has the connection."""
         answering = self.cycle is not None and not self.cycle.response_complete
-        if answering or self.timeout_keep_alive_task is not None or self.transport.is_closing():
+        kept_alive = self.timeout_keep_alive_task is not None and not self.conn.trailing_data[0]
+        if answering or kept_alive or self.transport.is_closing():
             self._stop()
         elif self._head_clock is None:
             self._head_clock = self.loop.call_later(self.head_time, self.transport.close)
