@@ -14,8 +14,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 
-import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -72,19 +72,19 @@ class Api:
             )
 
     async def _take(self, records: Callable[[], Iterator[Routed]]) -> Response:
-        found = await anyio.to_thread.run_sync(lambda: take(self._gateway, records()))
+        found = await run_in_threadpool(lambda: take(self._gateway, records()))
         return answer(found.status, found)
 
     async def metrics(self, request: Request) -> Response:
         accept = request.headers.get("accept", "")
-        body, kind = await anyio.to_thread.run_sync(self._gateway.exposition, accept)
+        body, kind = await run_in_threadpool(self._gateway.exposition, accept)
         return Response(body, headers={"Content-Type": kind, "Vary": "Accept"})
 
     async def alive(self, request: Request) -> Response:
         return answer(200, {"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        health = await anyio.to_thread.run_sync(self._gateway.health)
+        health = await run_in_threadpool(self._gateway.health)
         told = {"status": "ready" if health.ready else "not ready"}
         reasons = {"reasons": health.reasons} if request.scope[TRUSTED] else {}
         return answer(200 if health.ready else 503, told | reasons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zlib
 from base64 import b64encode
@@ -10,7 +11,6 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
 
-import anyio
 import msgspec
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -134,7 +134,7 @@ async def read_body(request: Request, limits: Limits, held: Held) -> io.BytesIO:
     if int(request.headers.get("content-length", "0")) > limits.body:
         raise too_large(limits.body)
     try:
-        with anyio.fail_after(limits.body_time):
+        async with asyncio.timeout(limits.body_time):
             return await _stream(request, ENCODINGS[told](), limits.body, held)
     except TimeoutError as error:
         told = f"the body took more than {limits.body_time:g} seconds: send it faster or in parts"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 
 class TimedProtocol(H11Protocol):
@@ -39,7 +39,8 @@ class TimedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Let the clock run exactly while neither a request nor uvicorn's own keep-alive timer has the connection."""
-        answering = self.cycle is not None and not self.cycle.response_complete
+        cycle: RequestResponseCycle | None = self.cycle
+        answering = cycle is not None and not cycle.response_complete
         kept_alive = self.timeout_keep_alive_task is not None and not self.conn.trailing_data[0]
         if answering or kept_alive or self.transport.is_closing():
             self._stop()

@@ -81,7 +81,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untype
         None,
         "",
         "Bearer",
-        "Bearer ",
         "Bearer wrong",
         f"Basic {TOKEN}",
         f"Bearer {TOKEN}x",
