@@ -17,7 +17,10 @@ from msgspec import inspect
 from msgspec.structs import FieldInfo, fields
 
 from otel_events import event
-from otel_events.sources import SOURCES
+from otel_events.metrics.families import families_table as metrics_table
+from otel_events.sources import SOURCES, flyte_base
+from otel_events.sources.flyte_fields import fields_table as flyte_fields
+from otel_events.sources.prefect_tables import families_table as prefect_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = "<!-- Printed from the code by `make docs`; edit the code, not this page. -->\n\n"
@@ -48,7 +51,7 @@ def phases() -> str:
         for row in event.PHASES.values()
     )
     heads = ("phase", "outcome", "CI/CD word", "span status", "log severity", "name of the span event and log")
-    return f"""# Phases
+    return f"""{HEADER}# Phases
 
 Where an attempt is in its life. An attempt ends at its first outcome; its span is sent then. The CI/CD word is the
 value of `cicd.pipeline.run.state` on the way, and of `cicd.pipeline.result` or `cicd.pipeline.task.run.result` at the
@@ -62,32 +65,60 @@ kept as a log record.
 
 def sources() -> str:
     rows = ((f"`{name}`", f"`{module}`", _about(module)) for name, module in SOURCES.items())
-    return f"""# Sources
+    sections = "\n".join(f"## {name}\n\n{text()}" for name, text in SECTIONS.items())
+    return f"""{HEADER}# Sources
 
 Where events come from: `otel-events replay NAME PATH...` reads records of each. A record that cannot be decoded
 becomes a dead letter with file, line and reason; the others go on.
 
 {table(("name", "module", "what it reads"), rows)}
-{_own_events()}"""
+{sections}"""
 
 
 def _about(module: str) -> str:
     text = import_module(module).__doc__ or ""
-    return " ".join(text.split("\n\n")[0].split())
+    return " ".join(text.split("\n\n")[0].replace("``", "`").split())
+
+
+def _flyte() -> str:
+    levels = (flyte_base.WORKFLOW_PHASES, flyte_base.NODE_PHASES, flyte_base.TASK_PHASES)
+    words = [dict(level.values()) for level in levels]
+    rows = ((word, *(_code(level.get(word, "")) for level in words)) for word in sorted(set().union(*words)))
+    return f"""{table(("Flyte's word", "workflow", "node", "task"), rows)}
+A failure of kind SYSTEM is `crashed`. Where each field of Flyte's messages goes: [flyte-fields.md](flyte-fields.md).
+"""
+
+
+def _code(word: str) -> str:
+    return word and f"`{word}`"
 
 
 def _own_events() -> str:
-    kinds = "\n".join(f"### {_heading(kind)}\n\n{_about_class(kind)}\n\n{_fields(kind)}" for kind in _own_types())
-    return f"""## events
-
-Our own events, one JSON object a record (a line of a file, or of the body of `POST /v1/events`). `event` says which of
-the {len(get_args(event.AnyEvent))} shapes it is. Times are integers: nanoseconds since the epoch, UTC.
+    shapes = get_args(event.AnyEvent)
+    shared = {field.name for field in fields(event.Event)}
+    every = _section("Fields of every event", event.Event, set())
+    kinds = [_section(f'{kind.__name__}: `"event": "{kind.__struct_config__.tag}"`', kind, shared) for kind in shapes]
+    parts = [_section(kind.__name__, kind, set()) for kind in (event.Run, event.Link, event.Error)]
+    return f"""One JSON object a record: a line of a file, or of the body of `POST /v1/events`. `event` says which
+of the {len(shapes)} shapes it is. Times are integers: nanoseconds since the epoch, UTC.
 
 ```json
-{msgspec.json.encode(EXAMPLE).decode()}
+{msgspec.json.format(msgspec.json.encode(EXAMPLE)).decode()}
 ```
 
-{kinds}"""
+{every}
+""" + "\n".join([*kinds, *parts])
+
+
+def _section(title: str, kind: type[msgspec.Struct], less: set[str]) -> str:
+    """What a struct is and its fields, those named in ``less`` left out."""
+    about = " ".join((kind.__doc__ or "").replace("``", "`").split())
+    rows = (
+        (_code(field.name), _json_type(inspect.type_info(field.type)), _default(field))
+        for field in fields(kind)
+        if field.name not in less
+    )
+    return f"### {title}\n\n{about}\n\n{table(('field', 'type', 'if left out'), rows)}"
 
 
 EXAMPLE = event.PhaseChange(
@@ -97,24 +128,6 @@ EXAMPLE = event.PhaseChange(
     phase="succeeded",
     native="done",
 )
-
-
-def _own_types() -> tuple[type[msgspec.Struct], ...]:
-    return (*get_args(event.AnyEvent), event.Run, event.Link, event.Error)
-
-
-def _heading(kind: type[msgspec.Struct]) -> str:
-    tag = kind.__struct_config__.tag
-    return f'{kind.__name__}: `"event": "{tag}"`' if tag else kind.__name__
-
-
-def _about_class(kind: type[msgspec.Struct]) -> str:
-    return " ".join((kind.__doc__ or "").replace("``", "`").split())
-
-
-def _fields(kind: type[msgspec.Struct]) -> str:
-    rows = ((f"`{field.name}`", _json_type(inspect.type_info(field.type)), _default(field)) for field in fields(kind))
-    return table(("field", "type", "if left out"), rows)
 
 
 def _default(field: FieldInfo) -> str:
@@ -148,7 +161,26 @@ def _json_type(kind: inspect.Type) -> str:
     return JSON_TYPES[type(kind)]
 
 
+SECTIONS: dict[str, Callable[[], str]] = {
+    "flyte": _flyte,
+    "prefect": prefect_tables,
+    "events": _own_events,
+}
+"""Source -> what docs/sources.md says of it."""
+
+
+def metrics() -> str:
+    return f"""{HEADER}# Metrics
+
+Every family that we make, by its full Prometheus name: the same on `/metrics`, over OTLP and in `metrics.prom`. Run
+ids, attempts and free text are never labels; past a family's cap series are counted as `__other__`.
+
+{metrics_table()}"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "flyte-fields.md": flyte_fields,
+    "metrics.md": metrics,
     "phases.md": phases,
     "sources.md": sources,
 }
@@ -159,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     check = bool(arguments)
-    stale = [name for name, page in PAGES.items() if not _settle(ROOT / "docs" / name, HEADER + page(), check)]
+    stale = [name for name, page in PAGES.items() if not _settle(ROOT / "docs" / name, page(), check)]
     if stale:
         print(f"docs/ differs from the code in {', '.join(stale)}: run `make docs` and commit what it writes")
     return 1 if stale else 0
