@@ -1,4 +1,4 @@
-"""Telemetry to OTLP protobuf bytes, without message objects in between (opentelemetry-proto 1.x, field numbers as there).
+"""Telemetry to OTLP protobuf bytes, without message objects in between (field numbers as in opentelemetry-proto 1.x).
 
 The bytes equal those of the SDK's own encoder for the same span, log and metric. A request is put together from spans
 (logs, metrics) that are encoded already, so they can be made when their parts are known and kept as bytes:

@@ -1,0 +1,112 @@
+"""OTLP over gRPC: one channel, payloads as they are (bytes in, bytes out)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]  # ships no types
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # ships no types
+
+from otel_events import __version__
+from otel_events.otlp.config import Endpoint, Signal
+from otel_events.otlp.send import MAX_ANSWER, Clock, Result, Told, clip, delay, read_file, redact, taken, told
+
+METHODS: dict[Signal, str] = {
+    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
+_code = grpc.StatusCode
+RETRYABLE = frozenset(
+    {_code.CANCELLED, _code.DEADLINE_EXCEEDED, _code.ABORTED, _code.OUT_OF_RANGE, _code.UNAVAILABLE, _code.DATA_LOSS}
+)
+"""Codes worth another try; RESOURCE_EXHAUSTED only with a RetryInfo; every other one is a refusal for good."""
+
+_OPTIONS = (
+    ("grpc.primary_user_agent", f"otel-events/{__version__}"),
+    ("grpc.max_receive_message_length", MAX_ANSWER),
+    ("grpc.max_send_message_length", -1),
+    # When to try again is the exporter's to decide: the channel must not sleep longer than that.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_FORKED = (
+    "gRPC cannot be used in a process that was forked after its first use: "
+    "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf for processes that fork"
+)
+
+
+class GrpcSender:
+    """Sends to one target. A Sender; see there."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self.signal, self.timeout = endpoint.signal, endpoint.timeout
+        self._endpoint, self._clock = endpoint, clock
+        self._metadata = tuple((name, value.reveal()) for name, value in endpoint.headers.items())
+        self._credentials = _credentials(endpoint) if endpoint.secure else None
+        self._channel: Any = None
+        self._call: Any = None
+        self._inherited: Any = None
+
+    def _open(self) -> None:
+        gzip = self._endpoint.compression == "gzip"
+        options = {"options": _OPTIONS, "compression": grpc.Compression.Gzip if gzip else None}
+        if self._credentials is None:
+            self._channel = grpc.insecure_channel(self._endpoint.address, **options)
+        else:
+            self._channel = grpc.secure_channel(self._endpoint.address, self._credentials, **options)
+        self._call = self._channel.unary_unary(METHODS[self.signal])
+
+    def send(self, payload: bytes, deadline: float) -> Result:
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            return Result("retry", "no time left to send")
+        if self._inherited:
+            return Result("retry", _FORKED)
+        if self._channel is None:
+            self._open()
+        try:
+            return taken(self.signal, self._call(payload, timeout=left, metadata=self._metadata))
+        except grpc.RpcError as error:
+            return self._refusal(error)
+        except ValueError as closed:  # the channel, by close() in another thread
+            return Result("retry", clip(str(closed)))
+
+    def _refusal(self, error: Any) -> Result:
+        code, trailing = error.code(), dict(error.trailing_metadata() or ())
+        message, after = _details(trailing)
+        reason = redact(clip(f"gRPC {code.name} {message or error.details() or ''}".strip()), self._endpoint)
+        again = code in RETRYABLE or (code is _code.RESOURCE_EXHAUSTED and after is not None)
+        return Result("retry", reason, after) if again else Result("refused", reason)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    def after_fork(self) -> None:
+        # Calls on a new channel hang in such a child as well (grpcio 1.85, with its fork support off), and to close the
+        # parent's may too. With fork support on, the child can hang in os.fork itself: not ours to turn on.
+        self._inherited = self._inherited or self._channel
+        self._channel = self._call = None
+
+
+def _details(trailing: dict[str, Any]) -> Told:
+    """Message and delay of the rich error model (grpc-status-details-bin), or of a bare RetryInfo as some send it."""
+    found = told(trailing.get("grpc-status-details-bin", b""))
+    bare = trailing.get("google.rpc.retryinfo-bin")
+    if found.after is not None or bare is None:
+        return found
+    try:
+        return Told(found.message, delay(RetryInfo.FromString(bare)))
+    except DecodeError:
+        return found
+
+
+def _credentials(endpoint: Endpoint) -> Any:
+    return grpc.ssl_channel_credentials(
+        root_certificates=read_file(endpoint.certificate, endpoint, "CERTIFICATE"),
+        private_key=read_file(endpoint.client_key, endpoint, "CLIENT_KEY"),
+        certificate_chain=read_file(endpoint.client_certificate, endpoint, "CLIENT_CERTIFICATE"),
+    )

@@ -1,0 +1,153 @@
+"""OTLP over HTTP: one kept-alive connection, no redirects, an answer that cannot drag on or grow."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from otel_events import __version__
+from otel_events.errors import ConfigError
+from otel_events.otlp.config import Compression, Endpoint
+from otel_events.otlp.send import MAX_ANSWER, Clock, Result, certificate_error, clip, redact, retry_after, taken, told
+
+RETRYABLE = frozenset({429, 502, 503, 504})
+"""Statuses worth another try; every other one but 2xx is a refusal for good."""
+
+COMPRESS: dict[Compression, Callable[[bytes], bytes]] = {
+    "gzip": lambda payload: gzip.compress(payload, 1, mtime=0),
+    "deflate": lambda payload: zlib.compress(payload, 1),
+}
+"""Level 1: 8.8 times smaller for 3 us a span, where level 6 takes twice the time for a tenth less."""
+
+
+class HttpSender:
+    """Sends to one URL. A Sender; see there."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self.signal, self.timeout = endpoint.signal, endpoint.timeout
+        self._endpoint, self._clock = endpoint, clock
+        self._headers = {
+            "content-type": "application/x-protobuf",
+            "user-agent": f"otel-events/{__version__}",
+            **({"content-encoding": endpoint.compression} if endpoint.compression != "none" else {}),
+            **{name: value.reveal() for name, value in endpoint.headers.items()},
+        }
+        self._connection: HTTPConnection | None = None
+        self._pool = self._make_pool()
+
+    def _make_pool(self) -> urllib3.HTTPConnectionPool:
+        sender = self
+
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                sender._connection = self
+                super().connect()
+
+        class Secure(HTTPSConnection):
+            def connect(self) -> None:
+                sender._connection = self
+                super().connect()
+
+        address = self._endpoint.address
+        if not self._endpoint.secure:
+            pool = urllib3.connection_from_url(address, maxsize=1, block=True)
+            pool.ConnectionCls = Plain
+            return pool
+        secure = urllib3.connection_from_url(address, maxsize=1, block=True, ssl_context=tls(self._endpoint))
+        secure.ConnectionCls = Secure
+        return secure
+
+    def send(self, payload: bytes, deadline: float) -> Result:
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            return Result("retry", "no time left to send")
+        compress = COMPRESS.get(self._endpoint.compression)
+        body = compress(payload) if compress else payload
+        # The pool's own timeout is for one read; an answer of a byte a second would never end without this.
+        watch = threading.Timer(left, self._cut)
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._answer(body, left)
+        except (urllib3.exceptions.HTTPError, OSError) as failed:
+            return Result("retry", self._why(failed, deadline))
+        finally:
+            watch.cancel()
+
+    def _answer(self, body: bytes, left: float) -> Result:
+        answer = self._pool.urlopen(
+            "POST",
+            self._endpoint.address,
+            body,
+            self._headers,
+            retries=False,
+            redirect=False,
+            timeout=urllib3.Timeout(total=left),
+            preload_content=False,
+        )
+        try:
+            content = answer.read(MAX_ANSWER + 1, decode_content=False)
+        finally:
+            if answer.length_remaining:
+                answer.close()
+            answer.release_conn()
+        if 200 <= answer.status < 300:
+            return taken(self.signal, content)
+        message, after = told(content)
+        reason = redact(clip(f"HTTP {answer.status} {answer.reason or ''} {message}".strip()), self._endpoint)
+        if answer.status not in RETRYABLE:
+            return Result("refused", reason)
+        header = retry_after(answer.headers.get("retry-after", ""), self._clock.time())
+        return Result("retry", reason, max((wait for wait in (after, header) if wait is not None), default=None))
+
+    def _why(self, failed: BaseException, deadline: float) -> str:
+        if self._clock.monotonic() >= deadline or isinstance(failed, urllib3.exceptions.TimeoutError):
+            return "no answer in time"
+        while failed.__cause__ or failed.__context__:
+            failed = failed.__cause__ or failed.__context__ or failed
+        return redact(clip(f"{type(failed).__name__}: {failed}"), self._endpoint)
+
+    def _cut(self) -> None:
+        """End what is read or written on the socket, whichever thread does it."""
+        under_way = self._connection.sock if self._connection else None
+        if under_way:
+            with suppress(OSError):
+                under_way.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._cut()
+        self._pool.close()
+
+    def after_fork(self) -> None:
+        inherited = self._connection.sock if self._connection else None
+        if inherited:
+            with suppress(OSError):
+                socket.socket.close(inherited)  # of this process; TLS says no goodbye in the parent's name
+        self._connection = None
+        self._pool = self._make_pool()
+
+
+def tls(endpoint: Endpoint) -> ssl.SSLContext:
+    """A context that trusts the endpoint's authorities and shows its client certificate, if any."""
+    try:
+        context = ssl.create_default_context(cafile=endpoint.certificate or None)
+    except OSError as failed:  # ssl.SSLError is one
+        raise _unusable(endpoint.certificate, endpoint, "CERTIFICATE", failed) from None
+    if endpoint.client_certificate:
+        try:
+            context.load_cert_chain(endpoint.client_certificate, endpoint.client_key or None)
+        except OSError as failed:
+            raise _unusable(endpoint.client_certificate, endpoint, "CLIENT_CERTIFICATE", failed) from None
+    return context
+
+
+def _unusable(path: str, endpoint: Endpoint, setting: str, failed: OSError) -> ConfigError:
+    return certificate_error(path, endpoint, setting, failed.strerror or type(failed).__name__)
