@@ -32,7 +32,7 @@ FORBIDDEN: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 _EXCEPTION = re.compile(r"#\s*(?:type:\s*ignore\[[^\]]*\]|noqa:\s*[A-Z]+[0-9]+(?:,\s*[A-Z]+[0-9]+)*)(?P<rest>.*)")
 _BARE_EXCEPTION = re.compile(r"#\s*(?:type:\s*ignore(?!\[)|noqa(?!:\s*[A-Z]))")
-_REASON = re.compile(r"[:#-]\s*\w{2,}")
+_REASON = re.compile(r"[:#-]\s*\w.*\w{2,}")
 
 
 def project_files(root: Path) -> Iterator[Path]:

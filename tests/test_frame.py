@@ -164,7 +164,7 @@ def test_a_breach_is_found_and_named(why: str, tmp_path: Path) -> None:
     ("name", "text"),
     [
         ("otel_events/a.py", "import os  # noqa: F401 - part of the public face\n"),
-        ("otel_events/a.py", "x: int = ''  # type: ignore[assignment]  # what a user would write\n"),
+        ("otel_events/a.py", "x: int = ''  # type: ignore[assignment]  # a user would write it\n"),
         ("otel_events/a.py", "def short():\n" + "    x = 1\n" * 49),
         ("tests/golden/flyte/a.json", f'{{"path": "{HOME}"}}\n'),
         (".venv/lib/a.py", "x = 1  # noqa\n"),
