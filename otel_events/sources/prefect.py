@@ -23,11 +23,14 @@ from otel_events.sources.prefect_fields import (
     SOURCE,
     TASK_RUN,
     Context,
+    add_other_task,
     bare,
     context,
+    cut,
     json_text,
     labels,
     nanoseconds,
+    part,
     scalar,
     wrong,
 )
@@ -65,6 +68,7 @@ class _Record(msgspec.Struct, gc=False):
     flow_runs: dict[str, FlowRunAnswer] | UnsetType = UNSET
 
 
+_any: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _RUNS = (FLOW_RUN, TASK_RUN)  # of resource ids, and of event names too
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _record = msgspec.json.Decoder(_Record)
@@ -76,9 +80,13 @@ def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     Raises DecodeError for what is none of these, or lacks time, id, name or resource; a page is refused as a whole.
     """
     try:
-        return _decode(_record.decode(record))
+        events = _decode(_record.decode(record))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise wrong(str(error)) from error
+    if len(record) > LONGEST:
+        for event in events:
+            cut(event.attributes)
+    return events
 
 
 def _decode(record: _Record) -> list[AnyEvent]:
@@ -94,7 +102,7 @@ def _decode(record: _Record) -> list[AnyEvent]:
 def _numbered(index: int, event: _Event) -> AnyEvent:
     try:
         return _one(event)
-    except (DecodeError, msgspec.MsgspecError) as error:
+    except DecodeError as error:
         raise wrong(f"events[{index}]: {error}") from error
 
 
@@ -123,9 +131,10 @@ def _other(event: _Event | _Record, name: str, time: int, where: Context) -> Log
     row = family(name)
     own = event.resource[ID]
     run = _run(own, where, row)
-    payload = msgspec.json.decode(event.payload) if bytes(event.payload) else None
+    raw = bytes(event.payload)
+    payload = part("payload", _any, raw) if raw else None
     attributes = _attributes(event, row, where, run, payload)
-    links = _launcher(run, where, attributes) if row.names_launcher else ()
+    links = _launcher(run, where) if row.names_launcher else ()
     title = event.resource.get(NAME) or bare(own)
     if row.report:
         return _report(event.id, time, run, attributes, own, row, title)
@@ -161,14 +170,14 @@ def _run(own: str, where: Context, row: Family) -> Run:
 
 def _attributes(event: _Event | _Record, row: Family, where: Context, run: Run, payload: Any) -> dict[str, Scalar]:
     found = {**where.attributes}
-    _add_runs(found, where, run)
+    _add_runs(found, where, run, row)
     if event.follows:
-        found["prefect.follows"] = event.follows[:LONGEST]
+        found["prefect.follows"] = event.follows
     own = event.resource[ID]
     if not own.startswith(_RUNS):
         found[f"prefect.{row.noun}.id"] = bare(own)
     if event.resource.get(NAME):
-        found[f"prefect.{row.noun}.name"] = event.resource[NAME][:LONGEST]
+        found[f"prefect.{row.noun}.name"] = event.resource[NAME]
     if row.open_labels:
         others = {key: value for key, value in event.resource.items() if key not in (ID, NAME)}
     else:
@@ -179,14 +188,14 @@ def _attributes(event: _Event | _Record, row: Family, where: Context, run: Run, 
     return found
 
 
-def _add_runs(found: dict[str, Scalar], where: Context, run: Run) -> None:
+def _add_runs(found: dict[str, Scalar], where: Context, run: Run, row: Family) -> None:
     """Names of the run and of its flow run; the id of the other run that the roles name."""
     if where.flow_run_name and where.flow_run == run.root:
         found["prefect.flow_run.name"] = where.flow_run_name
     if where.task_run_name and where.task_run == run.id:
         found["prefect.task_run.name"] = where.task_run_name
     if where.task_run and where.task_run != run.id:
-        found["prefect.context.task_run.id"] = where.task_run
+        add_other_task(found, "prefect.launcher.task_run" if row.names_launcher else "prefect.context.task_run", where)
     if where.flow_run and where.flow_run != run.root:
         found["prefect.context.flow_run.id"] = where.flow_run
 
@@ -201,14 +210,10 @@ def _add_payload(found: dict[str, Scalar], row: Family, payload: Any) -> None:
         found["prefect.payload"] = json_text(rest)
 
 
-def _launcher(run: Run, where: Context, attributes: dict[str, Scalar]) -> tuple[Link, ...]:
-    """A heartbeat's task-run role is the task that called this flow; the link needs that task's own flow run too."""
-    caller = attributes.pop("prefect.context.task_run.id", None)
-    if not isinstance(caller, str):
-        return ()
-    if where.flow_run and where.flow_run != run.id:
-        return (Link("launched_by", caller, "task", where.flow_run),)
-    attributes["prefect.launcher.task_run.id"] = caller
+def _launcher(run: Run, where: Context) -> tuple[Link, ...]:
+    """A heartbeat's task-run role is the task that called this flow; a link needs that task's own flow run too."""
+    if where.task_run and where.flow_run and where.flow_run != run.id:
+        return (Link("launched_by", where.task_run, "task", where.flow_run),)
     return ()
 
 
@@ -222,7 +227,7 @@ def _report(
         time=time,
         run=run,
         attributes=attributes,
-        name=own[:LONGEST] if asset else str(key or title),
+        name=(own if asset else str(key or title))[:LONGEST],
         media_type=MEDIA_TYPES.get(str(kind), ""),
         uri=own[:LONGEST] if asset else "",
     )

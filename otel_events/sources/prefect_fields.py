@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,8 +13,10 @@ from otel_events.errors import DecodeError
 from otel_events.event import Scalar
 from otel_events.sources.prefect_tables import AMBIENT, LABELS, NUMERIC_LABELS, ROLES
 
+T = TypeVar("T")
+
 LONGEST = 4096
-"""Characters of a text that are put out; longer ones are cut there."""
+"""Characters of a text that are put out; ``cut`` does that for attributes, once an event is made."""
 SOURCE = "prefect"
 FLOW_RUN, TASK_RUN, TAG = "prefect.flow-run.", "prefect.task-run.", "prefect.tag."
 ID, NAME, ROLE = "prefect.resource.id", "prefect.resource.name", "prefect.resource.role"
@@ -35,7 +37,7 @@ def nanoseconds(text: str, where: str) -> int:
     """Nanoseconds since the epoch, UTC, of an RFC 3339 time; DecodeError names ``where`` it stood."""
     try:
         digits = text[20:26]
-        if len(text) == 27 and text[26] == "Z" and text[19] == "." and digits.isdecimal():
+        if len(text) == 27 and text[26] == "Z" and text[19] == "." and digits.isdecimal() and text.isascii():
             found = _utc_second(text[:19]) + int(digits) * 1000
         else:
             found = _any_time(text)
@@ -73,19 +75,34 @@ def wrong(what: str) -> DecodeError:
     )
 
 
+def part(name: str, decoder: msgspec.json.Decoder[T], text: bytes) -> T:
+    """What a part of the record holds; DecodeError names the part and the place in it."""
+    try:
+        return decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise wrong(f"in `{name}`: {error}") from error
+
+
+def cut(attributes: dict[str, Scalar]) -> None:
+    """Shorten texts to LONGEST, in place."""
+    for key, value in attributes.items():
+        if isinstance(value, str) and len(value) > LONGEST:
+            attributes[key] = value[:LONGEST]
+
+
 def json_text(value: Any) -> str:
-    """Compact JSON with sorted keys, cut at LONGEST; the same value always gives the same text."""
-    return msgspec.json.encode(value, order="sorted").decode()[:LONGEST]
+    """Compact JSON with sorted keys: the same value always gives the same text."""
+    return msgspec.json.encode(value, order="sorted").decode()
 
 
 def scalar(value: Any) -> Scalar:
     """An attribute's value: numbers as they are (64 bits), lists of texts comma-joined, other structures as JSON."""
     if isinstance(value, str):
-        return value[:LONGEST]
+        return value
     if isinstance(value, bool | float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return value
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return ",".join(value)[:LONGEST]
+        return ",".join(value)
     return json_text(value)
 
 
@@ -94,13 +111,13 @@ def number(text: str) -> Scalar:
     small = _SMALL.get(text)
     if small is not None:
         return small
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else text[:LONGEST]
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else text
 
 
 def bare(resource_id: str) -> str:
     """``prefect.flow.{id}`` -> ``{id}``; an id of no Prefect kind as it is."""
     kind = _KIND.match(resource_id)
-    return (resource_id[kind.end() :] if kind else resource_id)[:LONGEST]
+    return resource_id[kind.end() :] if kind else resource_id
 
 
 def labels(attributes: dict[str, Scalar], resource: dict[str, str]) -> dict[str, str]:
@@ -108,7 +125,7 @@ def labels(attributes: dict[str, Scalar], resource: dict[str, str]) -> dict[str,
     others: dict[str, str] = {}
     for name, value in resource.items():
         if name in LABELS:
-            attributes[LABELS[name]] = number(value) if name in NUMERIC_LABELS else value[:LONGEST]
+            attributes[LABELS[name]] = number(value) if name in NUMERIC_LABELS else value
         elif name not in _STRUCTURE:
             others[name] = value
     return others
@@ -130,7 +147,7 @@ _related = msgspec.json.Decoder(list[dict[str, str]] | None)
 
 
 def context(related: bytes) -> Context:
-    """Of the JSON text of ``related``; msgspec.ValidationError where that is no list of objects with text labels."""
+    """Of the JSON text of ``related``; DecodeError where that is no list of objects with text labels."""
     return _remembered(related) if len(related) <= _CACHED_BYTES else _context(related)
 
 
@@ -139,7 +156,7 @@ def _context(related: bytes) -> Context:
     tags: set[str] = set()
     attributes: dict[str, Scalar] = {}
     others: list[dict[str, str]] = []
-    for resource in _related.decode(related) or () if related else ():
+    for resource in part("related", _related, related) or () if related else ():
         role, own = resource.get(ROLE, ""), resource.get(ID, "")
         if role == "tag":
             tags.add(own.removeprefix(TAG))
@@ -153,7 +170,7 @@ def _context(related: bytes) -> Context:
         else:
             others.append(resource)
     if tags:
-        attributes["prefect.tags"] = ",".join(sorted(tags))[:LONGEST]
+        attributes["prefect.tags"] = ",".join(sorted(tags))
     if others:
         attributes["prefect.related"] = json_text(others)
     return _made(first, frozenset(tags), attributes)
@@ -163,9 +180,9 @@ def _made(first: dict[str, dict[str, str]], tags: frozenset[str], attributes: di
     flow_run, task_run, flow = (first.get(role, {}) for role in ("flow-run", "task-run", "flow"))
     return Context(
         flow_run.get(ID, "").removeprefix(FLOW_RUN),
-        flow_run.get(NAME, "")[:LONGEST],
+        flow_run.get(NAME, ""),
         task_run.get(ID, "").removeprefix(TASK_RUN),
-        task_run.get(NAME, "")[:LONGEST],
+        task_run.get(NAME, ""),
         flow.get(NAME, "")[:LONGEST],
         tags,
         attributes,
@@ -175,10 +192,17 @@ def _made(first: dict[str, dict[str, str]], tags: frozenset[str], attributes: di
 _remembered = lru_cache(maxsize=1024)(_context)
 
 
+def add_other_task(attributes: dict[str, Scalar], prefix: str, where: Context) -> None:
+    """Id and name of the task run of the roles, under ``prefix``, where it is not the event's own run."""
+    attributes[f"{prefix}.id"] = where.task_run
+    if where.task_run_name:
+        attributes[f"{prefix}.name"] = where.task_run_name
+
+
 def _describe(attributes: dict[str, Scalar], role: str, resource: dict[str, str]) -> bool:
     """Put what a related resource says into ``attributes``; whether it says more than the tables know."""
     if role in ROLES:
         attributes[f"prefect.{ROLES[role]}.id"] = bare(resource.get(ID, ""))
         if resource.get(NAME):
-            attributes[f"prefect.{ROLES[role]}.name"] = resource[NAME][:LONGEST]
+            attributes[f"prefect.{ROLES[role]}.name"] = resource[NAME]
     return bool(labels(attributes, resource))

@@ -139,9 +139,9 @@ def _subflow(child: str, dummy: TaskRunAnswer, time: int) -> Log:
     """The call of a sub-flow, on the sub-flow's run, linked to who called it."""
     attributes: dict[str, Scalar] = {"prefect.parent_task_run.id": dummy.id}
     if dummy.name:
-        attributes["prefect.parent_task_run.name"] = dummy.name[:LONGEST]
+        attributes["prefect.parent_task_run.name"] = dummy.name
     if dummy.task_key:
-        attributes["prefect.parent_task_run.key"] = dummy.task_key[:LONGEST]
+        attributes["prefect.parent_task_run.key"] = dummy.task_key
     if dummy.flow_run_id:
         attributes["prefect.launcher.flow_run.id"] = dummy.flow_run_id
     caller = next((one.id for one in (dummy.task_inputs or {}).get(PARENTS, ()) if one.id), "")
@@ -166,13 +166,13 @@ def _flow(flow: FlowRunAnswer, time: int) -> Log:
 
 
 def _attributes(answer: FlowRunAnswer | TaskRunAnswer, noun: str) -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {f"prefect.{noun}.name": (answer.name or "")[:LONGEST]}
+    found: dict[str, Scalar] = {f"prefect.{noun}.name": answer.name or ""}
     for field, attribute in FACTS.items():
         value = getattr(answer, field, None)
         if value is not None:
             found[attribute] = scalar(value)
     if answer.tags:
-        found["prefect.tags"] = ",".join(sorted(answer.tags))[:LONGEST]
+        found["prefect.tags"] = ",".join(sorted(answer.tags))
     policy = answer.empirical_policy or _Policy()
     if policy.retries is not None:
         found["prefect.retries"] = scalar(policy.retries)
@@ -181,7 +181,7 @@ def _attributes(answer: FlowRunAnswer | TaskRunAnswer, noun: str) -> dict[str, S
     labels = dict(answer.labels or {})
     context = labels.pop(TRACEPARENT, None)
     if isinstance(context, str) and context:
-        found["traceparent"] = context[:LONGEST]
+        found["traceparent"] = context
     if labels:
         found["prefect.run.labels"] = json_text(labels)
     return found

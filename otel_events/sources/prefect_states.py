@@ -18,9 +18,11 @@ from otel_events.sources.prefect_fields import (
     TASK_RUN,
     TRACEPARENT,
     Context,
+    add_other_task,
     json_text,
     labels,
     number,
+    part,
     scalar,
 )
 from otel_events.sources.prefect_tables import (
@@ -103,21 +105,21 @@ def state_event(
 ) -> PhaseChange | Log:
     """The event of a record whose resource is a run and carries a state type; ``name`` is the record's event name.
 
-    Raises msgspec.ValidationError where the payload is not that of a state event.
+    Raises DecodeError where the payload is not that of a state event.
     """
     own = resource["prefect.resource.id"]
-    told = (_payload.decode(payload) if payload else None) or _Payload()
+    told = (part("payload", _payload, payload) if payload else None) or _Payload()
     if own.startswith(TASK_RUN):
         run, links, attributes = _task(own[len(TASK_RUN) :], where, told.task_run or _TaskRun())
-        attributes["prefect.task_run.name"] = resource.get(NAME, "")[:LONGEST]
     else:
         run, links, attributes = flow_run(own[len(FLOW_RUN) :], where), (), {**where.attributes}
-        attributes["prefect.flow_run.name"] = resource.get(NAME, "")[:LONGEST]
         if where.task_run:
-            attributes["prefect.parent_task_run.id"] = where.task_run
+            add_other_task(attributes, "prefect.parent_task_run", where)
     native = resource.get("prefect.state-name") or name[len(FLOW_RUN) :]
     kind = resource["prefect.state-type"]
-    attributes["prefect.state.name"], attributes["prefect.state.type"] = native[:LONGEST], kind[:LONGEST]
+    attributes["prefect.state.name"], attributes["prefect.state.type"] = native, kind
+    if NAME in resource:
+        attributes["prefect.task_run.name" if run.kind == "task" else "prefect.flow_run.name"] = resource[NAME]
     _add_labels(attributes, resource, occurred)
     if told.validated_state:
         _add_details(attributes, told.validated_state)
@@ -175,9 +177,9 @@ def _task(run_id: str, where: Context, task: _TaskRun) -> tuple[Run, tuple[Link,
     if task.labels:
         _add_run_labels(attributes, task.labels)
     if task.tags and not where.tags.issuperset(task.tags):
-        attributes["prefect.tags"] = ",".join(sorted(where.tags.union(task.tags)))[:LONGEST]
+        attributes["prefect.tags"] = ",".join(sorted(where.tags.union(task.tags)))
     if where.task_run:
-        attributes["prefect.context.task_run.id"] = where.task_run
+        add_other_task(attributes, "prefect.context.task_run", where)
     return _told_task(run_id, where, stable_name(key), caller), links, attributes
 
 
@@ -206,19 +208,19 @@ def _links(inputs: dict[str, list[Input]], root: str) -> tuple[tuple[Link, ...],
 
 def _add_facts(attributes: dict[str, Scalar], task: _TaskRun) -> None:
     if task.dynamic_key:
-        attributes["prefect.task.dynamic_key"] = task.dynamic_key[:LONGEST]
+        attributes["prefect.task.dynamic_key"] = task.dynamic_key
     if task.flow_run_run_count is not None:
         attributes["prefect.flow_run.run_count"] = task.flow_run_run_count
     if task.expected_start_time:
-        attributes["prefect.expected_start_time"] = task.expected_start_time[:LONGEST]
+        attributes["prefect.expected_start_time"] = task.expected_start_time
     if task.total_run_time is not None:
         attributes["prefect.total_run_time"] = task.total_run_time
     if task.cache_key:
-        attributes["prefect.task.cache_key"] = task.cache_key[:LONGEST]
+        attributes["prefect.task.cache_key"] = task.cache_key
     if task.cache_expiration:
-        attributes["prefect.task.cache_expiration"] = task.cache_expiration[:LONGEST]
+        attributes["prefect.task.cache_expiration"] = task.cache_expiration
     if task.task_version:
-        attributes["prefect.task.version"] = task.task_version[:LONGEST]
+        attributes["prefect.task.version"] = task.task_version
     policy = bytes(task.empirical_policy)
     if policy:
         attributes |= _remembered_policy(policy) if len(policy) <= LONGEST else _policy_attributes(policy)
@@ -241,7 +243,7 @@ def _add_run_labels(attributes: dict[str, Scalar], run_labels: dict[str, Any]) -
     """The span that Prefect's own telemetry opened for this run, and the run's other labels as JSON."""
     context = run_labels.get(TRACEPARENT)
     if isinstance(context, str) and context:
-        attributes["traceparent"] = context[:LONGEST]
+        attributes["traceparent"] = context
     others = {key: value for key, value in run_labels.items() if key != TRACEPARENT}
     if others:
         attributes["prefect.run.labels"] = json_text(others)
@@ -251,10 +253,10 @@ def _add_labels(attributes: dict[str, Scalar], resource: dict[str, str], occurre
     if "prefect.run-count" in resource:
         attributes["prefect.run_count"] = number(resource["prefect.run-count"])
     if "prefect.orchestration" in resource:
-        attributes["prefect.orchestration"] = resource["prefect.orchestration"][:LONGEST]
-    stamp = resource.get("prefect.state-timestamp", "")
-    if stamp[:26] != occurred[:26]:
-        attributes["prefect.state.timestamp"] = stamp[:LONGEST]
+        attributes["prefect.orchestration"] = resource["prefect.orchestration"]
+    stamp = resource.get("prefect.state-timestamp")
+    if stamp and stamp[:26] != occurred[:26]:
+        attributes["prefect.state.timestamp"] = stamp
     if not _PLAIN.issuperset(resource):
         others = labels(attributes, {key: value for key, value in resource.items() if key not in _PLAIN})
         if others:
@@ -277,17 +279,19 @@ def _add_details(attributes: dict[str, Scalar], state: _Validated) -> None:
     outer = state.state_details.get("traceparent")
     # Before the run starts this is the caller's span; afterwards the run's own, which its labels tell too (s12).
     if isinstance(outer, str) and outer and "traceparent" not in attributes:
-        attributes["otel_events.parent.traceparent"] = outer[:LONGEST]
+        attributes["otel_events.parent.traceparent"] = outer
 
 
 def _next_attempt(kind: str, name: str, before: _Before | None) -> bool:
     """Whether this state begins another attempt (run-count does not tell: a pause raises it too)."""
-    if (kind, name) == ("SCHEDULED", "AwaitingRetry"):
-        return True
+    if kind not in RESTARTS:
+        return False
     after = before.type if before else None
     if after in TERMINAL:
-        return kind in RESTARTS and (kind, name) != ("PENDING", "NotReady")
-    return (kind, name) == ("RUNNING", "Retrying") and after not in ATTEMPT_BEGUN
+        return (kind, name) != ("PENDING", "NotReady")
+    if kind == "RUNNING":
+        return name == "Retrying" and after not in ATTEMPT_BEGUN
+    return kind == "SCHEDULED" and name == "AwaitingRetry"
 
 
 def _error(state: State, native: str, message: str) -> Error | None:

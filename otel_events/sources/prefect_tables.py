@@ -85,7 +85,8 @@ _NESTED = "an event of its own, decoded as such"
 _OBJECT = {"name": _TWIN}
 _ARTIFACT = {"data": f"{_PRIVATE}: what the user stored"}
 _AUTOMATION = {
-    **dict.fromkeys(("id", "name", "created", "updated"), _TWIN),
+    **dict.fromkeys(("id", "name"), _TWIN),
+    **dict.fromkeys(("created", "updated"), "told by the event's own time"),
     **dict.fromkeys(
         ("description", "trigger", "actions", "actions_on_trigger", "actions_on_resolve"),
         f"{_PRIVATE}: the definition may hold parameters of deployments and addresses of people",
@@ -373,7 +374,10 @@ def _family_cells(row: Family) -> tuple[str, ...]:
     other = "task-run" if row.prefers == "flow-run" else "flow-run"
     own = row.pattern.startswith(("prefect.flow-run.", "prefect.task-run."))
     owner = "the run that is its resource" if own else f"first role {row.prefers}, else {other}, else no run"
-    return f"`{row.pattern}`", "report" if row.report else "log", owner, kept, withheld
+    becomes = "report" if row.report else "log"
+    if row.pattern in ("prefect.flow-run.*", "prefect.task-run.*"):
+        becomes = "phase by its state, as the table above has it; log where it has none"
+    return f"`{row.pattern}`", becomes, owner, kept, withheld
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -1,4 +1,4 @@
-"""Captured records of Prefect 3.9.1 and the events that they are: tests/golden/prefect/{case}/records.* and events.jsonl.
+"""Captured records of Prefect 3.9.1 and the events that they are: records.* and events.jsonl of tests/golden/prefect.
 
 OTEL_EVENTS_WRITE_GOLDEN=1 writes events.jsonl anew from what the code gives now; read the difference before committing.
 """
