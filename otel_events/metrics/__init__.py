@@ -1,0 +1,12 @@
+"""The metric families (design, section 6): the table, and what counts into it.
+
+families.py is the table; recording.py has ``Metrics``, one method for each thing that can happen; series.py the cells of
+a family and their cap; text.py makes names and label values safe, and the families of stats.
+"""
+
+from __future__ import annotations
+
+from otel_events.metrics.families import COMMON, ENDINGS, FAMILIES, INCOMPLETE, Family, Labels, families_table
+from otel_events.metrics.recording import Active, Metrics
+
+__all__ = ["COMMON", "ENDINGS", "FAMILIES", "INCOMPLETE", "Active", "Family", "Labels", "Metrics", "families_table"]

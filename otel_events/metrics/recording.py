@@ -1,0 +1,343 @@
+"""What happened, counted: one method for each thing that can happen, and the families as they stand.
+
+One thread calls the methods that count (``seen`` to ``exported``), any thread may read (``collect``, ``snapshot``); how
+that goes without locks where it is hot is told in series.py. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from math import isfinite
+from threading import Lock
+from typing import Any
+
+import msgspec
+
+import otel_events
+from otel_events.errors import JournalError
+from otel_events.event import Run, Stat
+from otel_events.metrics import families as table
+from otel_events.metrics.families import ENDINGS, FAMILIES, NANO, STAT_CAP, Family, Labels
+from otel_events.metrics.series import FINEST, Counter, Gauge, Histogram, Key, Store, exact
+from otel_events.metrics.text import clean, sample_names, seconds_per_unit, stat_family, tag_labels
+from otel_events.telemetry import Exemplar, MetricData, Point
+
+Active = Callable[[], Iterable[tuple[Labels, str, int]]]
+"""Gives (labels, phase, start in ns; 0 unknown) of each run under way."""
+
+FOREVER = 1 << 63
+"""A start later than any (ns)."""
+
+REMEMBERED = 1 << 16
+"""Entries of a cache that only saves time; it is emptied when full."""
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    """A family as a snapshot keeps it."""
+
+    family: Family
+    rows: list[Any]
+
+
+class _Snapshot(msgspec.Struct):
+    start: int
+    families: list[_Saved]
+
+
+class _Ended:
+    """The series that a finished run of one definition and outcome goes to, found once."""
+
+    __slots__ = ("duration", "queue", "runs", "success")
+
+    def __init__(self, runs: Counter) -> None:
+        self.runs = runs
+        self.duration: Histogram | None = None
+        self.queue: Histogram | None = None
+        self.success: Gauge | None = None
+
+
+def _none_active() -> Iterable[tuple[Labels, str, int]]:
+    return ()
+
+
+class Metrics:
+    """The metric families of one process.
+
+    ``active`` may be set later; it is called by readers. ``start``: since when we count (ns), what OTLP calls the start
+    time. ``cap`` overrides every family's cap; ``tags``: the tags of stats that become labels (others are left out).
+    Raises ConfigError for tags that cannot be labels.
+    """
+
+    def __init__(
+        self,
+        active: Active = _none_active,
+        *,
+        start: int = 0,
+        cap: int | None = None,
+        stat_cap: int = STAT_CAP,
+        tags: Iterable[str] = (),
+        build: Mapping[str, str] | None = None,
+    ) -> None:
+        self.active = active
+        self.start = start
+        self._cap = table.CAP if cap is None else cap
+        self._stat_cap = stat_cap
+        self._tags = tag_labels(tags)
+        self._reading = Lock()
+        self._folded = 0
+        self._exported: dict[str, tuple[int, int, int]] = {}
+        self._labels: dict[Labels, Labels] = {}
+        self._defined: set[Labels] = set()
+        self._ended: dict[Key, _Ended] = {}
+        self._stats: dict[str, Store[Any]] = {}
+        self._taken: set[str] = set()
+        self._routes: dict[tuple[str, str, str], tuple[Store[Any], float]] = {}
+        self._stores: dict[str, Store[Any]] = {}
+        for family in FAMILIES:
+            known = family if cap is None else msgspec.structs.replace(family, cap=cap)
+            self._stores[family.name] = self._store(known, NANO if family.type == "histogram" else 1)
+        self._attempts: dict[Key, Counter] = self._stores[table.ATTEMPTS.name].series
+        self._begin({"version": otel_events.__version__, "python": platform.python_version(), **(build or {})})
+
+    def _store(self, family: Family, scale: int) -> Store[Any]:
+        overflowed = self._fold if family.name == table.ACTIVE.name else self._overflow
+        makers = {"counter": Counter, "gauge": Gauge, "histogram": partial(Histogram, family.buckets)}
+        return Store(family, makers[family.type], overflowed, scale)
+
+    def _begin(self, build: Mapping[str, str]) -> None:
+        """Series whose labels are known beforehand stand at 0 from the start, so that the first increase shows."""
+        store = self._stores
+        store[table.BUILD.name].cell(tuple(build[label] for label in table.BUILD.labels)).value = 1.0
+        store[table.ILLEGAL.name].start([()])
+        store[table.REFUSED.name].start((reason,) for reason in table.REFUSALS)
+        for family in (table.SENT, table.FAILED, table.RETRIED):
+            store[family.name].start((signal,) for signal in table.SIGNALS)
+        bounded = (family for family in FAMILIES if family.labels[:1] == ("source",))
+        store[table.OVERFLOW.name].start((family.name,) for family in bounded)
+
+    # --- labels ----------------------------------------------------------------------------------------------------
+
+    def labels(self, run: Run) -> Labels:
+        """(source, namespace, workflow, kind, name) of a run, as label values; the same tuple for the same values."""
+        raw = (run.source, run.namespace, run.workflow, run.kind, run.name)
+        return self._labels.get(raw) or self._new_labels(raw)
+
+    def _new_labels(self, raw: Labels) -> Labels:
+        if len(self._labels) >= REMEMBERED:
+            self._labels.clear()
+        source, namespace, workflow, kind, name = map(clean, raw)
+        return self._labels.setdefault(raw, (source, namespace, workflow, kind, name))
+
+    # --- runs ------------------------------------------------------------------------------------------------------
+
+    def seen(self, run: Run) -> None:
+        """A run came up: if its definition is new, its outcome series start at 0 (where there is room)."""
+        labels = self.labels(run)
+        if labels in self._defined:
+            return
+        if len(self._defined) >= REMEMBERED:
+            self._defined.clear()
+        self._defined.add(labels)
+        self._stores[table.RUNS.name].start((*labels, ending) for ending in ENDINGS)
+        self._stores[table.ATTEMPTS.name].start((*labels, ending, "") for ending in ENDINGS)
+
+    def attempt_ended(self, labels: Labels, outcome: str, error_kind: str, exemplar: Exemplar | None = None) -> None:
+        """An attempt ended. ``error_kind``: user, system or ""."""
+        cell = self._attempts.get((labels, outcome, error_kind))
+        if cell is None:
+            cell = self._find(table.ATTEMPTS, (*labels, outcome, error_kind), self._attempts, labels, outcome, error_kind)
+        cell.value += 1
+        if exemplar is not None and (time := exemplar.time) >= cell.time:
+            if time > cell.time:
+                cell.time, cell.held = time, (time, exemplar.span_id, exemplar.trace_id, exemplar.value)
+            else:
+                cell.hold(exemplar, exemplar.value)
+
+    def cache(self, labels: Labels, status: str) -> None:
+        """An attempt told its cache status."""
+        self._count(table.CACHE, (*labels, status))
+
+    # --- stats -----------------------------------------------------------------------------------------------------
+
+    def stat(self, labels: Labels, stat: Stat, exemplar: Exemplar | None = None) -> None:
+        """A task reported a number. What no family can take is counted in ``otel_events_refused_stats_total``."""
+        route = self._routes.get((stat.name, stat.type, stat.unit)) or self._route(stat)
+        if route is None:
+            return
+        store, factor = route
+        value = stat.value * factor
+        key = (*labels, *[stat.tags.get(tag, "") for tag in self._tags.values()])
+        if store.family.type == "gauge":
+            store.cell(key).set(value, (stat.time, stat.id))
+        elif not isfinite(value) or (store.family.type == "counter" and value < 0):
+            self._refuse("value")
+        elif store.family.type == "counter":
+            store.cell(key).add(exact(value), value, exemplar)
+        else:
+            store.cell(key).observe(value, exact(value), exemplar)
+
+    def _route(self, stat: Stat) -> tuple[Store[Any], float] | None:
+        """Where stats of this name, type and unit go, and the factor that brings them there; None: refused."""
+        family = stat_family(stat, tuple(self._tags), self._cap)
+        if family is None:
+            return self._refuse("name")
+        store = self._stats.get(family.name)
+        if store is None:
+            if self._taken & sample_names(family):
+                return self._refuse("conflict")
+            if len(self._stats) >= self._stat_cap:
+                return self._refuse("families")
+            store = self._new_stat_family(family)
+        elif store.family.type != family.type:
+            return self._refuse("conflict")
+        if len(self._routes) >= REMEMBERED:
+            self._routes.clear()
+        return self._routes.setdefault((stat.name, stat.type, stat.unit), (store, seconds_per_unit(stat)))
+
+    def _new_stat_family(self, family: Family) -> Store[Any]:
+        store = self._store(family, FINEST)
+        self._taken.update(sample_names(family))
+        self._stats[family.name] = store
+        self._stores[table.OVERFLOW.name].start([(family.name,)])
+        return store
+
+    def _refuse(self, reason: str) -> None:
+        self._count(table.REFUSED, (reason,))
+
+    # --- ourselves -------------------------------------------------------------------------------------------------
+
+    def received(self, source: str, records: int) -> None:
+        """Records were taken in, decodable or not."""
+        self._of_source(table.RECEIVED, source, records)
+
+    def taken(self, source: str, new: int, duplicates: int) -> None:
+        """Events were appended to the journal, or were there."""
+        self._of_source(table.ACCEPTED, source, new)
+        self._of_source(table.DUPLICATE, source, duplicates)
+
+    def late(self, source: str) -> None:
+        """An event came after its attempt's span went out."""
+        self._of_source(table.LATE, source, 1)
+
+    def dead_letter(self, source: str) -> None:
+        """A record could not be decoded."""
+        self._of_source(table.DEAD, source, 1)
+
+    def dropped(self, reason: str, events: int) -> None:
+        """Events were let go by a stated limit."""
+        self._count(table.DROPPED, (reason,), events)
+
+    def illegal(self, transitions: int) -> None:
+        """Phase changes that no source should make."""
+        self._count(table.ILLEGAL, (), transitions)
+
+    def exported(self, signal: str, sent: int, failed: int, retried: int) -> None:
+        """What this process has exported so far of a signal: totals, not increments. From any thread."""
+        with self._reading:
+            before = self._exported.get(signal, (0, 0, 0))
+            now = self._exported[signal] = (sent, failed, retried)
+            for family, old, new in zip((table.SENT, table.FAILED, table.RETRIED), before, now, strict=True):
+                self._count(family, (signal,), max(0, new - old))
+
+    def journal(self, events: int, size: int, oldest_unacked_seconds: float) -> None:
+        """How the journal stands: events, bytes, age of the oldest event not yet with the collector. From any thread."""
+        found = ((table.JOURNAL_EVENTS, events), (table.JOURNAL_BYTES, size), (table.UNACKED, oldest_unacked_seconds))
+        with self._reading:
+            for family, value in found:
+                self._stores[family.name].cell(()).value = float(value)
+
+    def _count(self, family: Family, key: Key, more: int = 1) -> None:
+        self._stores[family.name].cell(key).value += more
+
+    def _of_source(self, family: Family, source: str, more: int) -> None:
+        if (source,) not in self._stores[family.name].series:
+            for one in table.BY_SOURCE:
+                self._stores[one.name].start([(source,)])
+        if more:
+            self._count(family, (source,), more)
+
+    def _overflow(self, family: str) -> None:
+        self._count(table.OVERFLOW, (family,))
+
+    def _fold(self, family: str) -> None:
+        self._folded += 1
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def collect(self, now_ns: int) -> list[MetricData]:
+        """All families as they stand, in the order of the table, then those of stats by name; series by label values."""
+        with self._reading:
+            oldest = self._count_active()
+            found = [(one.family, one.points()) for one in self._stores.values()]
+            found += [(one.family, one.points()) for _, one in sorted(self._stats.copy().items())]
+        return [
+            MetricData(
+                name=family.name,
+                type=family.type,
+                help=family.help,
+                unit=family.unit,
+                label_names=family.labels,
+                points=oldest if family.name == table.OLDEST.name else points,
+                start=self.start,
+                time=now_ns,
+            )
+            for family, points in found
+        ]
+
+    def _count_active(self) -> list[Point]:
+        """Set ``runs_active`` from one pass over the runs under way; returns the points of the oldest starts.
+
+        A series that was there before stays, at 0. Overflow is what one reading folded at most, so that reading again
+        counts nothing anew."""
+        groups: dict[tuple[Labels, str], list[int]] = {}
+        for labels, phase, start in self.active():
+            group = groups.get((labels, phase))
+            if group is None:
+                groups[labels, phase] = [1, start or FOREVER]
+            else:
+                group[0] += 1
+                if 0 < start < group[1]:
+                    group[1] = start
+        store: Store[Gauge] = self._stores[table.ACTIVE.name]
+        for cell in store.series.values():
+            cell.value = 0.0
+        oldest: dict[Key, int] = {}
+        self._folded = 0
+        for (labels, phase), (number, start) in sorted(groups.items()):
+            key = store.place((*labels, phase))
+            store.series[key].value += number
+            oldest[key] = min(start, oldest.get(key, FOREVER))
+        overflow: Counter = self._stores[table.OVERFLOW.name].cell((table.ACTIVE.name,))
+        overflow.value = max(overflow.value, self._folded)
+        return [Point(key, start / NANO) for key, start in sorted(oldest.items()) if start < FOREVER]
+
+    def snapshot(self) -> bytes:
+        """All counts, for ``restore`` after a restart."""
+        with self._reading:
+            stores = (*self._stores.values(), *self._stats.copy().values())
+            saved = [_Saved(one.family, one.state()) for one in stores if one.family.name != table.BUILD.name]
+            return msgspec.msgpack.encode(_Snapshot(self.start, saved))
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot; to be called before anything is counted. A family whose labels or buckets are others
+        than they were starts at 0. Raises JournalError for bytes that are no snapshot."""
+        try:
+            kept = msgspec.msgpack.decode(snapshot, type=_Snapshot)
+        except msgspec.DecodeError as error:
+            raise JournalError(
+                f"the snapshot of the metrics in the journal cannot be read ({error}); "
+                "leave it out and the counters start at 0"
+            ) from error
+        self.start = kept.start
+        with self._reading:
+            for saved in kept.families:
+                self._restore(saved.family, saved.rows)
+
+    def _restore(self, family: Family, rows: Sequence[Any]) -> None:
+        store = self._stores.get(family.name)
+        if store is None and family.labels == (*table.COMMON, *self._tags):
+            store = self._new_stat_family(msgspec.structs.replace(family, cap=self._cap))
+        if store and (store.family.labels, store.family.buckets) == (family.labels, family.buckets):
+            store.load(rows)

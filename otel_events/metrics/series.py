@@ -1,0 +1,245 @@
+"""Series of one family: cells that are written by one thread and read by others, bounded in number.
+
+No locks where numbers are counted. One thread writes; readers rely on what CPython with its GIL gives them:
+``dict.copy`` and a slice of a list are one step, and two additions that stand side by side, no call or jump between,
+are not interrupted. So a reader sees every series whole (a histogram's sum and buckets are of the same observations).
+Cells are never taken out or replaced while there are readers.
+
+Sums are integers (nanoseconds, or multiples of the smallest float), so that no order of adding them shows (law 1).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any, Generic, TypeVar
+
+from otel_events.metrics.families import OTHER, Family
+from otel_events.metrics.text import clean
+from otel_events.telemetry import Exemplar, HistogramPoint, Point
+
+Key = tuple[str, ...]
+Held = tuple[int, bytes, bytes, float]
+"""An exemplar as it is compared: time (ns), span id, trace id, value. The greatest stays, whatever the order."""
+Number = int | bytes
+"""An integer as it is kept: bytes where 64 bits do not hold it."""
+
+NEVER = -1
+NOTHING: Held = (NEVER, b"", b"", 0.0)
+FINEST = 1 << 1074
+"""How many of the smallest float make 1: every finite float is a whole number of them."""
+OVERFLOW_SOURCES = 64
+"""Sources that get a series of OTHER of their own; those that follow share one, since anyone may send a source."""
+
+
+def exact(value: float) -> int:
+    """A finite float as multiples of 1/FINEST, without loss. Raises ValueError for NaN, OverflowError for infinity."""
+    numerator, denominator = value.as_integer_ratio()
+    return numerator << (1075 - denominator.bit_length())
+
+
+def ratio(total: int, scale: int) -> float:
+    """total / scale, correctly rounded; infinite where no float is as great."""
+    try:
+        return total / scale
+    except OverflowError:
+        return float("inf") if total > 0 else float("-inf")
+
+
+def pack_number(number: int) -> Number:
+    return (
+        number if -(1 << 63) <= number < 1 << 63 else number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
+    )
+
+
+def unpack_number(number: Number) -> int:
+    return int.from_bytes(number, "big", signed=True) if isinstance(number, bytes) else number
+
+
+class Counter:
+    """``value`` in units of 1/scale of its family; ``time`` is that of the exemplar held."""
+
+    __slots__ = ("held", "time", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.time = NEVER
+        self.held = NOTHING
+
+    def add(self, scaled: int, value: float, exemplar: Exemplar | None) -> None:
+        """Take an increment; ``scaled``: the same in units of 1/scale."""
+        self.value += scaled
+        if exemplar is not None and exemplar.time >= self.time:
+            self.hold(exemplar, value)
+
+    def hold(self, exemplar: Exemplar, value: float) -> None:
+        """Take an exemplar no older than the one held."""
+        self.held = max(self.held, (exemplar.time, exemplar.span_id, exemplar.trace_id, value))
+        self.time = self.held[0]
+
+    def state(self) -> list[Any]:
+        return [pack_number(self.value), self.held]
+
+    def load(self, state: list[Any]) -> None:
+        self.value, self.held = unpack_number(state[0]), _tuple(state[1])
+        self.time = self.held[0]
+
+    def point(self, key: Key, scale: int) -> Point:
+        return Point(key, ratio(self.value, scale), _exemplar(self.held))
+
+
+class Gauge:
+    """The value with the greatest ``at``: (time in ns, event id)."""
+
+    __slots__ = ("at", "value")
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.at = (-1, "")
+
+    def set(self, value: float, at: tuple[int, str]) -> None:
+        if at > self.at:
+            self.at = at
+            self.value = value
+
+    def state(self) -> list[Any]:
+        return [self.value, self.at]
+
+    def load(self, state: list[Any]) -> None:
+        self.value, self.at = state[0], (state[1][0], state[1][1])
+
+    def point(self, key: Key, scale: int) -> Point:
+        return Point(key, self.value)
+
+
+class Histogram:
+    """``cells``: the sum (in units of 1/scale), then the count of each bucket, +Inf last; ``times`` and ``held`` are of
+    the exemplars, in the same places."""
+
+    __slots__ = ("bounds", "cells", "edges", "held", "times")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.edges = (float("-inf"), *bounds)
+        self.cells = [0] * (len(bounds) + 2)
+        self.times = [NEVER] * (len(bounds) + 2)
+        self.held = [NOTHING] * (len(bounds) + 2)
+
+    def observe(self, value: float, scaled: int, exemplar: Exemplar | None) -> None:
+        """Take one value, not NaN; ``scaled``: the same in units of 1/scale."""
+        place = bisect_left(self.edges, value)
+        if exemplar is not None and exemplar.time >= self.times[place]:
+            self.hold(place, exemplar, value)
+        cells = self.cells
+        cells[place] += 1
+        cells[0] += scaled
+
+    def hold(self, place: int, exemplar: Exemplar, value: float) -> None:
+        """Take an exemplar of that bucket no older than the one held."""
+        held = max(self.held[place], (exemplar.time, exemplar.span_id, exemplar.trace_id, value))
+        self.held[place], self.times[place] = held, held[0]
+
+    def state(self) -> list[Any]:
+        total, *buckets = self.cells[:]
+        return [pack_number(total), buckets, [(at, one) for at, one in enumerate(self.held) if one[0] >= 0]]
+
+    def load(self, state: list[Any]) -> None:
+        total, buckets, held = state
+        self.cells[:] = [unpack_number(total), *buckets]
+        for place, one in held:
+            self.held[place], self.times[place] = _tuple(one), one[0]
+
+    def point(self, key: Key, scale: int) -> HistogramPoint:
+        held = [_kept(one) for one in self.held if one[0] >= 0]
+        total, *buckets = self.cells[:]
+        return HistogramPoint(key, sum(buckets), ratio(total, scale), self.bounds, buckets, held)
+
+
+def _exemplar(held: Held) -> Exemplar | None:
+    return None if held[0] < 0 else _kept(held)
+
+
+def _kept(held: Held) -> Exemplar:
+    time, span_id, trace_id, value = held
+    return Exemplar(value, time, trace_id, span_id)
+
+
+def _tuple(held: list[Any]) -> Held:
+    return held[0], held[1], held[2], held[3]
+
+
+Cell = TypeVar("Cell", Counter, Gauge, Histogram)
+
+
+class Store(Generic[Cell]):
+    """The series of one family by label values, at most ``cap`` of them and those of OTHER.
+
+    ``overflowed(family name)`` is called for each measurement that goes to OTHER.
+    """
+
+    def __init__(
+        self, family: Family, make: Callable[[], Cell], overflowed: Callable[[str], None], scale: int
+    ) -> None:
+        self.family = family
+        self.series: dict[Key, Cell] = {}
+        self.scale = scale
+        self._make: Callable[[], Cell] = make
+        self._overflowed = overflowed
+        self._others = 0
+        self._order: list[tuple[Key, Cell]] = []
+
+    def cell(self, key: Key) -> Cell:
+        """The cell of these label values, made if there is room, else the one of OTHER."""
+        return self.series.get(key) or self.series[self.place(key)]
+
+    def place(self, key: Key) -> Key:
+        """Label values of the series that takes what ``key`` measures; the series is made if it is new."""
+        key = tuple(map(clean, key))
+        if key in self.series:
+            return key
+        if not self.has_room():
+            self._overflowed(self.family.name)
+            key = self.other(key)
+            if key in self.series:
+                return key
+            self._others += 1
+        self.series[key] = self._make()
+        return key
+
+    def start(self, keys: Iterable[Key]) -> None:
+        """Let series begin, at 0, where there is room for them."""
+        for key in keys:
+            if self.has_room() and key not in self.series:
+                self.series[tuple(map(clean, key))] = self._make()
+
+    def has_room(self) -> bool:
+        return len(self.series) - self._others < self.family.cap
+
+    def other(self, key: Key) -> Key:
+        """Label values of OTHER: all of them but ``source``."""
+        rest: Key = (OTHER,) * len(key)
+        if self.family.labels[:1] != ("source",):
+            return rest
+        mine = (key[0], *rest[1:])
+        return mine if self._others < OVERFLOW_SOURCES or mine in self.series else rest
+
+    def points(self) -> list[Any]:
+        """Points by label values. For readers: one at a time (the order is remembered)."""
+        if len(self._order) != len(self.series):
+            self._order = sorted(self.series.copy().items(), key=itemgetter(0))
+        scale = self.scale
+        return [cell.point(key, scale) for key, cell in self._order]
+
+    def state(self) -> list[Any]:
+        return [(key, cell.state()) for key, cell in self.series.copy().items()]
+
+    def load(self, rows: Iterable[Any]) -> None:
+        """Take on what ``state`` gave; the series that are here already stay, those of the rows start from there."""
+        for labels, state in rows:
+            key = tuple(labels)
+            cell = self.series.get(key)
+            if cell is None:
+                cell = self.series[key] = self._make()
+                self._others += key[-1] == OTHER and {OTHER}.issuperset(key[1:])
+            cell.load(state)
