@@ -42,7 +42,7 @@ __all__ = ["decode", "families_table"]
 
 
 class _Event(msgspec.Struct, gc=False):
-    """An event's fields; those that a record lacks keep the default and are asked for by ``_check``."""
+    """An event's fields; those that a record lacks keep the default and are asked for by ``_one``."""
 
     occurred: str = ""
     event: str = ""
@@ -103,7 +103,7 @@ def _numbered(index: int, event: _Event) -> AnyEvent:
     try:
         return _one(event)
     except DecodeError as error:
-        raise wrong(f"events[{index}]: {error}") from error
+        raise DecodeError(f"events[{index}]: {error}") from error
 
 
 def _one(event: _Event | _Record) -> AnyEvent:
@@ -113,10 +113,9 @@ def _one(event: _Event | _Record) -> AnyEvent:
         raise wrong(f"{', '.join(_missing(event))} missing or empty")
     time = nanoseconds(event.occurred, "occurred")
     where = context(bytes(event.related))
-    of_run = own.startswith(_RUNS) and name.startswith(_RUNS)
-    if of_run and len(own) == len(FLOW_RUN):
+    if own in _RUNS:
         raise wrong(f"`resource.{ID}` is {own!r}, without the run's id")
-    if of_run and "prefect.state-type" in resource:
+    if "prefect.state-type" in resource and own.startswith(_RUNS) and name.startswith(_RUNS):
         return state_event(event.id, name, time, resource, where, bytes(event.payload), event.occurred)
     return _other(event, name, time, where)
 

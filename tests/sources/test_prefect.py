@@ -541,7 +541,7 @@ STATE = json.dumps(state("RUNNING", "Running")).encode()
             "in `payload`: Expected `object | null`",
         ),
         (STATE.replace(f"prefect.task-run.{TASK}".encode(), b"prefect.task-run."), "without the run's id"),
-        (b'{"events":[' + GOOD + b',{"event":"x"}]}', r"events\[1\]: .*missing"),
+        (GOOD.replace(b"acme.thing.1", b"prefect.flow-run."), "without the run's id"),
         (b'{"events":7}', r"\$.events"),
         (b'{"flow_runs":{"a":{"created":"2026-11-21T00:00:00Z"}}}', "`flow_runs.a.id` missing"),
         (b'{"task_runs":{"a":{"id":"a"}}}', "`task_runs.a.created` is ''"),
@@ -551,3 +551,10 @@ STATE = json.dumps(state("RUNNING", "Running")).encode()
 def test_a_bad_record_is_refused_with_what_where_and_what_to_do(bad: bytes, says: str) -> None:
     with pytest.raises(DecodeError, match=rf"(?s)not a Prefect record: .*(?:{says}).*; give one event"):
         decode(bad)
+
+
+def test_a_page_is_refused_with_the_place_of_the_bad_event() -> None:
+    with pytest.raises(
+        DecodeError, match=r"^events\[1\]: not a Prefect record: `resource.*`id` missing or empty; give"
+    ):
+        decode(b'{"events":[' + GOOD + b',{"event":"x"}]}')
