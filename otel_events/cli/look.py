@@ -1,0 +1,134 @@
+"""``otel-events runs | explain | dump``: what the journal tells, while a gateway writes it or after."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from otel_events.cli.common import JournalOption, JsonOption, journal_path, say
+from otel_events.errors import ConfigError, RunNotFound
+from otel_events.event import AnyEvent, PhaseChange
+from otel_events.explain import Step, data, only, printable, text, tree
+from otel_events.fold import Attempt, attempts
+from otel_events.journal import Journal, Reader, RootRow
+from otel_events.spans import NANO
+from otel_events.traces import close_all
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of a root's.")]
+Limit = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many, the newest first.")]
+
+
+def runs(limit: Limit = 20, json: JsonOption = False, journal: JournalOption = "") -> None:
+    """List the outermost runs in the journal, the most recently heard of first.
+
+    Examples:
+
+        otel-events runs --limit 50
+        otel-events runs --json | jq 'select(.outcome == "failed").id'
+    """
+    with closing(Journal.reader(journal_path(journal))) as reader:
+        told = (listed(reader, row) for row in reader.roots(order="recent"))
+        rows = list(islice((one for one in told if one), limit))
+    if json:
+        sys.stdout.writelines(msgspec.json.encode(row).decode() + "\n" for row in rows)
+    elif rows:
+        typer.echo(table([HEADS, *([printable(str(row[head])) for head in HEADS] for row in rows)]))
+    else:
+        say("no runs yet: `otel-events replay --journal FILE` or `otel-events serve` takes some in")
+
+
+HEADS = ("outcome", "start", "seconds", "events", "source", "namespace", "workflow", "id")
+
+
+def listed(reader: Reader, row: RootRow) -> dict[str, Any] | None:
+    """One row of the list, of the root's own attempts; None for what never ran (log records have roots too)."""
+    events = _events(reader, row)
+    if not any(isinstance(event, PhaseChange) for event in events):
+        return None
+    found = [one for one in attempts([event for event in events if event.run.id == row.root]) if one.start]
+    start = found[0].start if found else row.first_time
+    end = found[-1].end if found and found[-1].outcome else row.last_time
+    return {
+        "outcome": _outcome(found, row),
+        "start": _time(start),
+        "seconds": round((end - start) / NANO, 3),
+        "events": row.events,
+        "source": row.source,
+        "namespace": row.namespace,
+        "workflow": next((name for one in found if (name := one.run.workflow or one.run.name)), ""),
+        "id": row.root,
+    }
+
+
+def _outcome(found: list[Attempt], row: RootRow) -> str:
+    if found and found[-1].outcome:
+        return found[-1].outcome
+    return "open" if row.open else "incomplete"
+
+
+def _events(reader: Reader, row: RootRow) -> list[AnyEvent]:
+    return [event for chunk in reader.root_chunks(row.key, records=False) for event in chunk.events]
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns / NANO, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def table(rows: list[Any]) -> str:
+    """Columns side by side, as wide as their widest cell; never cut, for ids are there to be copied."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def explain(run: RunArgument, journal: JournalOption = "") -> None:
+    """Show where the time of a run went: queued, running and idle, and the critical path (marked *).
+
+    Times are UTC. What has not ended yet shows as incomplete, up to the last that was heard of it.
+
+    Examples:
+
+        otel-events explain flytesnacks/development/a7xk2p9qv5
+        otel-events explain 0690a4 --journal runs.db
+    """
+    for steps in found(run, journal):
+        typer.echo(text(steps), nl=False)
+
+
+def dump(run: RunArgument, journal: JournalOption = "", json: JsonOption = False) -> None:
+    """Print the tree of a run as YAML: ids, outcomes, times, seconds queued, running and idle.
+
+    Examples:
+
+        otel-events dump flytesnacks/development/a7xk2p9qv5 > run.yaml
+        otel-events dump 0690a4 --json | jq '.[].seconds'
+    """
+    encode = msgspec.json.encode if json else msgspec.yaml.encode
+    for steps in found(run, journal):
+        typer.echo(encode(data(steps)).decode().rstrip("\n"))
+
+
+def found(run: str, journal: str) -> Iterator[list[Step]]:
+    """The trees that hold a run: from the root, or of the run inside it. RunNotFound; ConfigError for several roots."""
+    with closing(Journal.reader(journal_path(journal))) as reader:
+        rows = reader.find_run(run) or reader.find_roots(run)
+        if len(rows) > 1 and any(row.root != run for row in rows):
+            ids = "\n".join(f"  {row.root}  ({row.source} {row.namespace})" for row in rows[:20])
+            raise ConfigError(f"{len(rows)} runs fit {run!r}; give one of these in full:\n{ids}")
+        trees = [_tree(reader, row, run) for row in rows]
+        if not any(trees):
+            raise RunNotFound(f"no run {run!r} in {reader.path}: `otel-events runs` lists those there are")
+        yield from (steps for steps in trees if steps)
+
+
+def _tree(reader: Reader, row: RootRow, run: str) -> list[Step]:
+    steps = tree(close_all(_events(reader, row))[0])
+    return steps if row.root.startswith(run) else only(steps, run)

@@ -1,0 +1,104 @@
+"""``otel-events replay``: records of files to telemetry, the same bytes however they are shuffled or repeated."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otel_events.cli.common import REFUSED, progress, say
+from otel_events.errors import ConfigError
+from otel_events.journal import Journal
+from otel_events.metrics import Metrics
+from otel_events.otlp import from_env
+from otel_events.pipeline.ingest import DeadLetter
+from otel_events.pipeline.records import STDIN, read, shown
+from otel_events.pipeline.replay import ReplaySink, Summary
+from otel_events.pipeline.replay import replay as run_replay
+from otel_events.pipeline.sinks import FileSink, OtlpSink
+from otel_events.sources import SOURCES, decoder
+
+NAMED = 20
+"""Refused records that are named one by one; the others are counted by reason."""
+
+Source = Annotated[str, typer.Argument(help=f"Whose records these are: {', '.join(SOURCES)}.")]
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH", help="Files, folders (read through, hidden files left out), .gz of either, or - for stdin."
+    ),
+]
+Out = Annotated[
+    str,
+    typer.Option(metavar="DIR", help="Write files here instead of sending OTLP to $OTEL_EXPORTER_OTLP_ENDPOINT."),
+]
+Kept = Annotated[
+    str,
+    typer.Option(
+        "--journal", metavar="FILE", help="Keep the events in this journal (for runs, explain); else none is kept."
+    ),
+]
+
+
+def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> None:
+    """Read records and send what they tell as traces, metrics and logs.
+
+    A file named .json or .pb is one record, every other file a record a line. Times are those of the events; runs that
+    have no end in the input are closed as incomplete. With --out: traces.jsonl and logs.jsonl (OTLP JSON, as the
+    collector's file exporter writes it), metrics.prom and dead_letters.jsonl.
+
+    Exit code 1: a record was refused (which, and why, is on stderr), or telemetry was not taken.
+
+    Examples:
+
+        otel-events replay flyte records/ --out out/
+        otel-events replay prefect events.jsonl.gz more.jsonl
+        kubectl logs flyteadmin | otel-events replay flyte - --journal runs.db
+    """
+    decoder(source)
+    for path in paths:
+        if path != STDIN and not os.path.exists(path):
+            raise ConfigError(f"no file or folder {shown(path)}: check the path (- reads standard input)")
+    summary = _run(source, paths, out, journal)
+    say(told(summary, out))
+    if summary.dead:
+        say(refused(summary.dead))
+        raise typer.Exit(REFUSED)
+
+
+def _run(source: str, paths: list[str], out: str, journal: str) -> Summary:
+    config = from_env(os.environ)
+    with ExitStack() as stack:
+        sink: ReplaySink = FileSink(Path(out), config) if out else stack.enter_context(closing(OtlpSink(config)))
+        kept = stack.enter_context(Journal.open(journal) if journal else Journal.temporary())
+        bars = stack.enter_context(progress())
+        return run_replay(source, read(paths), journal=kept, sink=sink, metrics=Metrics(), progress=bars)
+
+
+def told(summary: Summary, out: str) -> str:
+    """The figures of a replay in one line."""
+    parts = [
+        f"{summary.records:,} records",
+        f"{summary.events:,} events ({summary.duplicates:,} repeated)",
+        f"{summary.roots:,} traces",
+        f"{summary.spans:,} spans ({summary.incomplete:,} incomplete)",
+        f"{summary.logs:,} log records",
+        f"{len(summary.dead):,} refused",
+    ]
+    return f"{', '.join(parts)}; {'written to ' + shown(out) if out else 'sent'}"
+
+
+def refused(dead: list[DeadLetter]) -> str:
+    """The first refused records by place and reason, then how many more there are by reason."""
+    lines = [f"refused {letter.where}: {letter.reason}" for letter in dead[:NAMED]]
+    rest = Counter(letter.reason for letter in dead[NAMED:])
+    lines += [f"refused {count:,} more: {reason}" for reason, count in rest.most_common(NAMED)]
+    if len(rest) > NAMED:
+        lines.append(
+            f"refused {sum(rest.values()) - sum(n for _, n in rest.most_common(NAMED)):,} more for other reasons"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""``otel-events serve``: the gateway as a process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from otel_events.cli.common import JournalOption, journal_path, say
+from otel_events.otlp import from_env
+from otel_events.pipeline.engine import Timing
+from otel_events.pipeline.gateway import Gateway, GatewayConfig, Unsent
+from otel_events.server.auth import TOKEN_VARIABLE, access
+from otel_events.server.run import bind, run
+
+SECOND = 1_000_000_000
+PORT = 4319
+"""Next to OTLP's own 4317 and 4318, where the collector may be listening."""
+
+Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on; beyond loopback a token is needed.")]
+Port = Annotated[int, typer.Option(metavar="PORT", min=0, max=65_535, help="Port to listen on; 0 takes a free one.")]
+TokenFile = Annotated[
+    str,
+    typer.Option(metavar="FILE", help=f"File with the bearer token to ask for; else ${TOKEN_VARIABLE}, else none."),
+]
+Grace = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="How long an outcome waits for events that come out of order.")
+]
+MaxOpen = Annotated[
+    float, typer.Option(metavar="HOURS", min=0.01, help="Silence after which a run is closed as incomplete.")
+]
+Drain = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="How long to go on sending after SIGTERM; the rest is kept.")
+]
+
+
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = PORT,
+    journal: JournalOption = "",
+    token_file: TokenFile = "",
+    grace: Grace = 10.0,
+    max_open: MaxOpen = 168.0,
+    drain: Drain = 5.0,
+) -> None:
+    """Take events over HTTP, keep them in the journal, send OTLP, serve metrics; until SIGTERM.
+
+    POST /v1/events takes our events as JSON lines, POST /cloudevents CloudEvents (binary, structured, batch). What was
+    answered with 200 is on disk. A restart goes on with open runs and unsent telemetry. /metrics, /healthz and /readyz
+    are for Prometheus and probes; beyond loopback, /metrics asks for the token too.
+
+    Telemetry goes to $OTEL_EXPORTER_OTLP_ENDPOINT (see docs/configuration.md).
+
+    Examples:
+
+        otel-events serve
+        curl localhost:4319/v1/events -H 'Content-Type: application/x-ndjson' --data-binary @events.jsonl
+        OTEL_EVENTS_TOKEN=$(openssl rand -hex 32) otel-events serve --host 0.0.0.0
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    rules = access(host, os.environ.get(TOKEN_VARIABLE, ""), token_file)
+    path = journal_path(journal)
+    timing = Timing(grace=int(grace * SECOND), max_open=int(max_open * 3600 * SECOND))
+    with bind(host, port) as listener:
+        gateway = Gateway.open(GatewayConfig(journal=path, otlp=from_env(os.environ), timing=timing))
+        address = f"[{host}]" if ":" in host else host
+        url = f"http://{address}:{listener.getsockname()[1]}"
+        left = run(gateway, listener, rules, drain, started=lambda: say(f"listening on {url}, journal {path}"))
+    say(ended(left))
+
+
+def ended(left: Unsent) -> str:
+    """The last line: whether all was sent."""
+    if not left.commits:
+        return "stopped; all telemetry was sent"
+    told = f"stopped; telemetry of {left.commits:,} commits is not sent yet, the next start sends it"
+    return f"{told} ({left.reason})" if left.reason else told
