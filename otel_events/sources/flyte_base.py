@@ -110,9 +110,10 @@ def occurred(time: Timestamp, where: str) -> int:
 
 
 def put_time(attributes: dict[str, Scalar], attribute: str, message: Any, field: str) -> None:
-    """A further time as nanoseconds since the epoch, when it is there."""
-    if message.HasField(field):
-        attributes[attribute] = nanoseconds(getattr(message, field))
+    """A further time as nanoseconds since the epoch, when it is told (the epoch itself is a time that was not set)."""
+    time = nanoseconds(getattr(message, field))
+    if time:
+        attributes[attribute] = time
 
 
 def phase_of(number: int, phases: dict[int, tuple[str, str]], where: str) -> tuple[str, str]:

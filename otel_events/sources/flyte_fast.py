@@ -48,7 +48,8 @@ _Event = event_pb2.TaskExecutionEvent
 _LOGS = "logs"
 _PLAIN = ("phase", "phase_version", "reason", "output_uri", *(field for field, _ in CONSTANT))
 _BYTES = ("metadata", "reported_at", _LOGS)
-"""Kept as bytes: to be compared with the one before, or because they are often absent. Of the logs only the last."""
+"""Kept as bytes: to be compared with the one before, or because they are often absent. Of a field told twice that is
+the last: for logs enough to know that there are some; no writer tells the others twice."""
 
 
 def _narrowed(name: str, whole: Any, plain: tuple[str, ...], raw: tuple[str, ...] = (), time: str = "") -> Any:
@@ -60,16 +61,16 @@ def _narrowed(name: str, whole: Any, plain: tuple[str, ...], raw: tuple[str, ...
     message = file.message_type.add(name=name)
     message.oneof_decl.add(name="rare")
     for field in whole.DESCRIPTOR.fields:
-        made = message.field.add(name=field.name, number=field.number, label=FieldDescriptor.LABEL_OPTIONAL)
+        made: Any = message.field.add(name=field.name, number=field.number, label=FieldDescriptor.LABEL_OPTIONAL)
+        usual = field.name in plain or field.name in raw or field.name == time
         if field.name == time:
             made.type, made.type_name = FieldDescriptor.TYPE_MESSAGE, ".google.protobuf.Timestamp"
-        elif field.name in plain:
-            made.type = FieldDescriptor.TYPE_INT32 if field.enum_type else field.type
+        elif field.message_type is not None or (field.type == FieldDescriptor.TYPE_STRING and not usual):
+            made.type = FieldDescriptor.TYPE_BYTES
         else:
-            delimited = field.message_type is not None or field.type == FieldDescriptor.TYPE_STRING
-            made.type = FieldDescriptor.TYPE_BYTES if delimited else FieldDescriptor.TYPE_UINT64
-            if field.name not in raw:
-                made.oneof_index = 0
+            made.type = FieldDescriptor.TYPE_INT32 if field.enum_type else field.type
+        if not usual:
+            made.oneof_index = 0
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
@@ -87,6 +88,9 @@ _changing_fields = attrgetter("phase", "phase_version", "reason", "output_uri", 
 
 _PHASES = {number: (native, phase, f":{native}:0:") for number, (native, phase) in TASK_PHASES.items()}
 """Task phases with the middle of the event id where phase_version is 0, as it nearly always is."""
+
+_EMPTY_LOG = b"\x32\x00"
+"""A log with nothing in it, which reads like none; other fields may hold these bytes too, so only a hint."""
 
 _ATTEMPTS: dict[bytes, Attempt] = {}
 _TASKS: dict[bytes, Task] = {}
@@ -137,8 +141,8 @@ def _decode_rest(attempt: Attempt, rest: bytes) -> list[AnyEvent] | None:
         middle = f":{native}:{version}:"
     if output_uri:
         attributes["flyte.output_uri"] = output_uri
-    if reported_at:
-        attributes["flyte.reported_at"] = nanoseconds(_parse_time(reported_at))
+    if reported_at and (reported := nanoseconds(_parse_time(reported_at))):
+        attributes["flyte.reported_at"] = reported
     change = PhaseChange(
         id=attempt.key + middle + str(time),
         time=time,
@@ -148,7 +152,9 @@ def _decode_rest(attempt: Attempt, rest: bytes) -> list[AnyEvent] | None:
         native=native,
         reason=reason,
     )
-    return [change, *log_reports(change, _parse_event(rest).logs)] if logs else [change]
+    if logs or _EMPTY_LOG in rest:
+        return [change, *log_reports(change, _parse_event(rest).logs)]
+    return [change]
 
 
 def _rare(attempt: Attempt, rest: bytes) -> list[AnyEvent] | None:

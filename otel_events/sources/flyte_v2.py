@@ -146,8 +146,9 @@ def _action(event: Any) -> list[AnyEvent]:
         native=native,
         error=error,
     )
-    secondary = (*_logs(change, event.log_info), *_cluster_events(change, event.cluster_events), *_deck(change, event))
-    return [change, *secondary]
+    events: list[AnyEvent] = [change, *_logs(change, event.log_info)]
+    events += _cluster_events(change, event.cluster_events)
+    return events + _deck(change, event)
 
 
 def _attributes(event: Any) -> dict[str, Scalar]:
@@ -215,7 +216,7 @@ def _cluster_events(change: PhaseChange, told: Any) -> Iterator[Log]:
         )
 
 
-def _deck(change: PhaseChange, event: Any) -> list[Report]:
+def _deck(change: PhaseChange, event: Any) -> list[AnyEvent]:
     uri = event.outputs.report_uri
     if not uri:
         return []
