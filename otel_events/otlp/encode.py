@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from struct import Struct, error
 
 from otel_events.event import Scalar
+from otel_events.otlp.metrics import encode_metric
 from otel_events.otlp.wire import (
     ATTRIBUTES,
     BODY,
@@ -32,10 +33,25 @@ from otel_events.otlp.wire import (
 )
 from otel_events.telemetry import ERROR, LogData, SpanData, SpanEvent, SpanLink
 
+__all__ = [
+    "SCHEMA_URL",
+    "encode_log",
+    "encode_metric",
+    "encode_span",
+    "log_record",
+    "logs_request",
+    "metrics_request",
+    "resource",
+    "scope",
+    "span_event",
+    "traces_request",
+]
+
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
-_FLAGS = (0x100).to_bytes(4, "little")
+FLAGS = 0x100
 """SpanFlags as the SDK sets them: CONTEXT_HAS_IS_REMOTE_MASK, parent not remote; not the W3C byte."""
+_FLAGS = FLAGS.to_bytes(4, "little")
 _UNSET = b"\x7a\x00\x85\x01" + _FLAGS
 _IN_TRACE = b"\x45\x01\x00\x00\x00\x4a\x10"
 """Flags of a log record (sampled) and what stands before its trace id."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]  # ships no types
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
+import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # ships no types
 
 from otel_events import __version__
@@ -51,12 +51,12 @@ class GrpcSender:
         self._inherited: Any = None
 
     def _open(self) -> None:
-        gzip = self._endpoint.compression == "gzip"
-        options = {"options": _OPTIONS, "compression": grpc.Compression.Gzip if gzip else None}
+        address, gzip = self._endpoint.address, self._endpoint.compression == "gzip"
+        how = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
         if self._credentials is None:
-            self._channel = grpc.insecure_channel(self._endpoint.address, **options)
+            self._channel = grpc.insecure_channel(address, _OPTIONS, how)
         else:
-            self._channel = grpc.secure_channel(self._endpoint.address, self._credentials, **options)
+            self._channel = grpc.secure_channel(address, self._credentials, _OPTIONS, how)
         self._call = self._channel.unary_unary(METHODS[self.signal])
 
     def send(self, payload: bytes, deadline: float) -> Result:

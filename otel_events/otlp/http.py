@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import socket
 import ssl
 import threading
@@ -93,12 +94,7 @@ class HttpSender:
             timeout=urllib3.Timeout(total=left),
             preload_content=False,
         )
-        try:
-            content = answer.read(MAX_ANSWER + 1, decode_content=False)
-        finally:
-            if answer.length_remaining:
-                answer.close()
-            answer.release_conn()
+        content = b"" if answer.status == 204 else self._read(answer)
         if 200 <= answer.status < 300:
             return taken(self.signal, content)
         message, after = told(content)
@@ -107,6 +103,21 @@ class HttpSender:
             return Result("refused", reason)
         header = retry_after(answer.headers.get("retry-after", ""), self._clock.time())
         return Result("retry", reason, max((wait for wait in (after, header) if wait is not None), default=None))
+
+    @staticmethod
+    def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
+        """The body, as far as it may be long; a connection with more of it to come is not used again."""
+        content = b""
+        try:
+            content = answer.read(MAX_ANSWER, decode_content=False)
+            whole = len(content) < MAX_ANSWER
+        except BaseException:
+            answer.close()
+            raise
+        if not whole:
+            answer.close()
+        answer.release_conn()
+        return content
 
     def _why(self, failed: BaseException, deadline: float) -> str:
         if self._clock.monotonic() >= deadline or isinstance(failed, urllib3.exceptions.TimeoutError):
@@ -130,7 +141,7 @@ class HttpSender:
         inherited = self._connection.sock if self._connection else None
         if inherited:
             with suppress(OSError):
-                socket.socket.close(inherited)  # of this process; TLS says no goodbye in the parent's name
+                os.close(inherited.detach())  # of this process; TLS says no goodbye in the parent's name
         self._connection = None
         self._pool = self._make_pool()
 

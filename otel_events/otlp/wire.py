@@ -103,7 +103,11 @@ class _Int:
     def __getitem__(self, value: int) -> bytes:
         if -(1 << 63) <= value < 1 << 63:
             return field(self._tag, self._before + field(b"\x12", b"\x18" + varint(value)))
-        return self._texts[str(value) if value.bit_length() < 1 << 13 else hex(value)]  # str() refuses long ones
+        return self._texts[_digits(value)]
+
+
+def _digits(value: int) -> str:
+    return str(value) if value.bit_length() < 1 << 13 else hex(value)  # str() refuses long ones
 
 
 class _Float:
@@ -188,13 +192,16 @@ class _Plain:
         self._types, self._key = types, key
 
     def __getitem__(self, value: Any) -> bytes:
-        plain = _plain(value)
+        plain = as_sent(value)
         return self._types[type(plain)][self._key][plain]
 
 
-def _plain(value: Any) -> Scalar:
+def as_sent(value: Any) -> Scalar:
+    """The scalar that ``value`` goes out as: itself, or the nearest one where OTLP has no word for it."""
+    if isinstance(value, bool):
+        return value
     if isinstance(value, int):
-        return int(value)
+        return int(value) if -(1 << 63) <= value < 1 << 63 else _digits(value)
     if isinstance(value, float):
         return float(value)
     return str.__str__(value) if isinstance(value, str) else str(value)  # str() of an Enum tells its name instead

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]  # ships no types
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,0 +1,278 @@
+"""Delivery in the background: in order, at least once, bounded in memory and in time.
+
+A batch is let go after a yes, or after a refusal for good; until then it is tried again, for ever, with a pause that
+doubles from INITIAL to LONGEST seconds times a random share (full jitter), or as long as the endpoint asks for. What
+does not fit into the queue is not taken: ``offer`` says so, and the caller, who has the journal, comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from random import SystemRandom
+from typing import Any
+from weakref import WeakSet
+
+import msgspec
+
+from otel_events.otlp.config import Signal
+from otel_events.otlp.send import Clock, Result, Sender, SystemClock, clip
+
+INITIAL, LONGEST = 1.0, 30.0
+QUEUE = 64 << 20
+_RANDOM = SystemRandom()  # the host's own random numbers stay as it seeded them
+_logger = logging.getLogger("otel_events")
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One export request, encoded. ``token`` is the caller's own and comes back when the batch is done."""
+
+    signal: Signal
+    payload: bytes
+    count: int
+    """Spans, log records or data points in it."""
+    token: Any = None
+
+
+class Counts(msgspec.Struct):
+    """Of one signal. Items are spans, log records or data points."""
+
+    sent: int = 0
+    """Items that the endpoint took."""
+    failed: int = 0
+    """Items of batches that were refused for good."""
+    rejected: int = 0
+    """Items that were not taken from batches that otherwise were (partial_success)."""
+    retried: int = 0
+    """Requests to be made again."""
+    queued: int = 0
+    """Batches that wait, the one under way included."""
+    queued_bytes: int = 0
+    reason: str = ""
+    """Of the last request that was not taken whole; "" after one that was."""
+
+
+Done = Callable[[Any, Result], None]
+
+
+class Exporter:
+    """Sends what it is offered, each signal in a thread of its own, started when there is something to send.
+
+    ``on_done(token, result)`` is called in that thread for each batch that is let go. A forked child starts empty.
+    """
+
+    def __init__(
+        self,
+        senders: Iterable[Sender],
+        on_done: Done | None = None,
+        *,
+        limit: int = QUEUE,
+        clock: Clock | None = None,
+        jitter: Callable[[], float] = _RANDOM.random,
+    ) -> None:
+        """``limit``: bytes in the queue of one signal. ``jitter``: a random share of a pause, 0 to 1."""
+        self._clock = clock or SystemClock()
+        self._lanes = {one.signal: _Lane(one, on_done, limit, self._clock, jitter) for one in senders}
+        _EXPORTERS.add(self)
+
+    def offer(self, batch: Batch) -> bool:
+        """Take a batch; False when the queue is full or closed. KeyError for a signal without a sender.
+
+        Full is a queue that holds ``limit`` bytes or more: what is offered while there is room is taken whole.
+        """
+        return self._lanes[batch.signal].offer(batch)
+
+    def has_room(self) -> bool:
+        """Whether the next batch would be taken, of whichever signal."""
+        return all(lane.has_room() for lane in self._lanes.values())
+
+    def idle(self, signal: Signal) -> bool:
+        """Whether all that was offered of a signal is done."""
+        return not self._lanes[signal].read_counts().queued
+
+    def flush(self, deadline: float) -> bool:
+        """Wait until all is done, or until ``deadline`` (of the clock's ``monotonic()``); whether all is."""
+        return sum(not lane.wait_until_empty(deadline) for lane in self._lanes.values()) == 0
+
+    def counts(self) -> dict[Signal, Counts]:
+        """Of each signal, as they stand."""
+        return {signal: lane.read_counts() for signal, lane in self._lanes.items()}
+
+    def close(self, timeout: float = 5.0) -> list[Batch]:
+        """Send what can be sent within ``timeout`` seconds, then stop; what is left unsent, in order.
+
+        A batch that waits for its next try is tried once more, unless the endpoint asked for the pause; an endpoint
+        that fails while we close is not asked again. ``on_done`` is not called for what is returned.
+        """
+        deadline = self._clock.monotonic() + timeout - min(0.25, timeout / 10)  # the rest is for closing sockets
+        for lane in self._lanes.values():
+            lane.begin_to_close(deadline)
+        left = [batch for lane in self._lanes.values() for batch in lane.end(deadline)]
+        for lane in self._lanes.values():
+            lane.sender.close()
+        return left
+
+    def _after_fork(self) -> None:
+        for lane in self._lanes.values():
+            lane.reset()
+            lane.sender.after_fork()
+
+
+class _Lane:
+    """The queue of one signal and the thread that empties it. All state is guarded by the condition ``_held``."""
+
+    def __init__(
+        self, sender: Sender, on_done: Done | None, limit: int, clock: Clock, jitter: Callable[[], float]
+    ) -> None:
+        self.sender, self._on_done, self._limit, self._clock, self._jitter = sender, on_done, limit, clock, jitter
+        self.reset()
+
+    def reset(self) -> None:
+        """Empty, no thread, new lock: also what a forked child needs, where the parent's lock may stay taken."""
+        self._held = threading.Condition()
+        self._queue: deque[Batch] = deque()
+        self._counts = Counts()
+        self._thread: threading.Thread | None = None
+        self._closing: float | None = None
+        self._settling = self._abandoned = False
+
+    def offer(self, batch: Batch) -> bool:
+        with self._held:
+            if not self.has_room() or not self._ensure_thread():
+                return False
+            self._queue.append(batch)
+            self._counts.queued += 1
+            self._counts.queued_bytes += len(batch.payload)
+            self._held.notify_all()
+        return True
+
+    def has_room(self) -> bool:
+        return self._counts.queued_bytes < self._limit and not self._is_closing()
+
+    def _is_closing(self) -> bool:
+        return self._closing is not None
+
+    def _ensure_thread(self) -> bool:
+        if self._thread and self._thread.is_alive():
+            return True
+        thread = threading.Thread(target=self._run, name=f"otel-events-{self.sender.signal}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is on its way out, or there are no more threads to have
+            return False
+        self._thread = thread
+        return True
+
+    def wait_until_empty(self, deadline: float) -> bool:
+        with self._held:
+            while self._queue and (left := deadline - self._clock.monotonic()) > 0:
+                self._clock.wait(self._held, left)
+            return not self._queue
+
+    def read_counts(self) -> Counts:
+        with self._held:
+            return msgspec.structs.replace(self._counts)
+
+    def begin_to_close(self, deadline: float) -> None:
+        with self._held:
+            self._closing = deadline
+            self._held.notify_all()
+
+    def end(self, deadline: float) -> list[Batch]:
+        """Wait for the thread to end, until ``deadline``; what it has not settled by then is left."""
+        with self._held:
+            while self._thread and not self._abandoned and (left := deadline - self._clock.monotonic()) > 0:
+                self._clock.wait(self._held, left)
+            self._abandoned = True
+            return list(self._queue)[1 if self._settling else 0 :]
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._head()) and (result := self._deliver(batch)) and self._settle(batch, result):
+                pass
+        finally:
+            with self._held:
+                self._thread = None
+                self._held.notify_all()
+
+    def _head(self) -> Batch | None:
+        """The next batch, waited for; None when there is none and none will come."""
+        with self._held:
+            while not self._queue and not self._is_closing():
+                self._clock.wait(self._held, None)
+            return self._queue[0] if self._queue else None
+
+    def _deliver(self, batch: Batch) -> Result | None:
+        """The final answer to a batch; None when we close before there is one."""
+        tries = 0
+        while (result := self._try(batch)).outcome == "retry":
+            if not self._pause(result, tries):
+                return None
+            tries += 1
+        return result
+
+    def _try(self, batch: Batch) -> Result:
+        deadline = self._clock.monotonic() + self.sender.timeout
+        with self._held:
+            deadline = min(deadline, self._closing) if self._closing is not None else deadline
+        try:
+            return self.sender.send(batch.payload, deadline)
+        except Exception as broken:  # noqa: BLE001 - a fault of the sender itself: keep the batch, say so in the counts
+            return Result("retry", clip(f"{type(broken).__name__}: {broken}"))
+
+    def _pause(self, result: Result, tries: int) -> bool:
+        """Wait for the next try; False if there is to be none."""
+        with self._held:
+            self._counts.retried += 1
+            self._counts.reason = result.reason
+            if self._is_closing():
+                return False
+            own = self._jitter() * min(LONGEST, INITIAL * 2.0 ** min(tries, 10))
+            until = self._clock.monotonic() + (own if result.after is None else result.after)
+            while not self._is_closing() and (left := until - self._clock.monotonic()) > 0:
+                self._clock.wait(self._held, left)
+            return not self._is_closing() or result.after is None
+
+    def _settle(self, batch: Batch, result: Result) -> bool:
+        """Let the batch go; False if the caller has been told already that it is left."""
+        with self._held:
+            if self._abandoned:
+                return False
+            self._settling = True
+            self._count(batch, result)
+        if self._on_done:
+            try:
+                self._on_done(batch.token, result)
+            except Exception:
+                _logger.exception("on_done failed for a batch of %s that is done; go on", batch.signal)
+        with self._held:
+            self._queue.popleft()
+            self._counts.queued -= 1
+            self._counts.queued_bytes -= len(batch.payload)
+            self._settling = False
+            self._held.notify_all()
+        return True
+
+    def _count(self, batch: Batch, result: Result) -> None:
+        counts = self._counts
+        counts.reason = result.reason or result.message
+        if result.outcome == "refused":
+            counts.failed += batch.count
+        else:
+            rejected = min(result.rejected, batch.count)
+            counts.sent += batch.count - rejected
+            counts.rejected += rejected
+
+
+_EXPORTERS: WeakSet[Exporter] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for exporter in list(_EXPORTERS):
+        exporter._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
