@@ -41,6 +41,7 @@ class HttpSender:
             **({"content-encoding": endpoint.compression} if endpoint.compression != "none" else {}),
             **{name: value.reveal() for name, value in endpoint.headers.items()},
         }
+        self._path = urllib3.util.parse_url(endpoint.address).request_uri
         self._connection: HTTPConnection | None = None
         self._pool = self._make_pool()
 
@@ -86,7 +87,7 @@ class HttpSender:
     def _answer(self, body: bytes, left: float) -> Result:
         answer = self._pool.urlopen(
             "POST",
-            self._endpoint.address,
+            self._path,
             body,
             self._headers,
             retries=False,

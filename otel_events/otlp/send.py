@@ -29,7 +29,7 @@ MAX_ANSWER = 1 << 16
 MAX_AFTER = 3600.0
 """Seconds that an answer can make us wait at most."""
 _MAX_REASON = 300
-_PARTLY: dict[Signal, tuple[Any, str]] = {
+PARTLY: dict[Signal, tuple[Any, str]] = {
     "traces": (ExportTraceServiceResponse, "rejected_spans"),
     "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
     "logs": (ExportLogsServiceResponse, "rejected_log_records"),
@@ -109,7 +109,7 @@ class Told(NamedTuple):
 
 def taken(signal: Signal, body: bytes) -> Result:
     """The Result of a good answer with that body, which may tell of items that were not taken."""
-    message, rejected = _PARTLY[signal]
+    message, rejected = PARTLY[signal]
     try:
         partly = message.FromString(body).partial_success
     except DecodeError:  # a good status stands; some answer JSON, or a page
