@@ -31,6 +31,8 @@ from otel_events.sources.flyte_transports import decode_line, unwrap, unwrap_pro
 
 _DEPTH = 4
 """Most wrappings in one another: a notification holds a CloudEvent holds an event."""
+_FIELD_2 = 0x12
+"""First byte of an admin request without a request id, as propeller sends them; an event begins with its field 1."""
 _SPAN = (
     "a flyteidl.core.Span tree (GetExecutionMetrics) is a sum over events, not events: read it with"
     " `otel-events explain`, and send the execution's events here"
@@ -214,6 +216,10 @@ def _parsed(message_type: Any, record: bytes) -> Any:
         return None
 
 
+def _event_in(request: Any) -> Any:
+    return None if request is None else request.event
+
+
 def _from_protobuf(record: bytes, kind: str) -> list[AnyEvent]:
     """Bytes as the message whose ids they tell in full; messages of other levels have theirs elsewhere."""
     if not record:
@@ -222,13 +228,12 @@ def _from_protobuf(record: bytes, kind: str) -> list[AnyEvent]:
         raise DecodeError(_SPAN)
     if kind == "v2":
         return flyte_v2.decode_record(record)
+    bare_first = record[0] != _FIELD_2
     for level in (LEVELS[kind],) if kind else LEVELS.values():
-        event = _parsed(level.event, record)
-        if event is not None and level.is_named(event):
-            return level.decode(event)
-        request = _parsed(level.request, record)
-        if request is not None and level.is_named(request.event):
-            return level.decode(request.event)
+        for bare in (bare_first, not bare_first):
+            event = _parsed(level.event, record) if bare else _event_in(_parsed(level.request, record))
+            if event is not None and level.is_named(event):
+                return level.decode(event)
     return _unnamed(record, kind)
 
 

@@ -5,6 +5,7 @@ Rules follow flyteorg/flyte v1.16.8 (flyteidl/protos, propeller's events, flytea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -79,10 +80,23 @@ def cut(value: str) -> str:
     return value if len(value) <= VALUE_LIMIT else value[:VALUE_LIMIT]
 
 
-def put(attributes: dict[str, Scalar], message: Any, table: tuple[tuple[str, str], ...]) -> None:
-    """Copy the fields that ``table`` names (field, attribute) and that are not their proto3 default."""
-    for field, attribute in table:
-        value = getattr(message, field)
+class Fields(NamedTuple):
+    """Fields of a message and the attributes that they become."""
+
+    values: Callable[[Any], tuple[Any, ...]]
+    attributes: tuple[str, ...]
+
+
+def fields(*rows: tuple[str, str]) -> Fields:
+    """A table of (field, attribute) rows, for ``put``."""
+    names = tuple(field for field, _ in rows)
+    values = attrgetter(*names) if len(names) > 1 else lambda message: (getattr(message, names[0]),)
+    return Fields(values, tuple(attribute for _, attribute in rows))
+
+
+def put(attributes: dict[str, Scalar], message: Any, table: Fields) -> None:
+    """Copy the fields that ``table`` names and that are not their proto3 default."""
+    for attribute, value in zip(table.attributes, table.values(message), strict=True):
         if value:
             attributes[attribute] = cut(value) if isinstance(value, str) else value
 
@@ -235,9 +249,12 @@ def launches(attributes: dict[str, Scalar], message: Any) -> tuple[Link, ...]:
     return (Link("launches", launched.root, "workflow", launched.root, namespace=launched.namespace),)
 
 
+_ERROR = fields(("error_uri", "flyte.error.uri"), ("worker", "flyte.error.worker"))
+
+
 def put_error(attributes: dict[str, Scalar], error: execution_pb2.ExecutionError) -> Error:
     """The error of an event; what Error has no field for goes to ``flyte.error.*``."""
-    put(attributes, error, (("error_uri", "flyte.error.uri"), ("worker", "flyte.error.worker")))
+    put(attributes, error, _ERROR)
     put_time(attributes, "flyte.error.timestamp", error, "timestamp")
     if error.kind and error.kind not in ERROR_KIND:
         attributes["flyte.error.kind"] = str(error.kind)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from otel_events.event import AnyEvent, Scalar
-from otel_events.sources.flyte_base import cut, execution_text, identifier_text, put, put_task_execution
+from otel_events.sources.flyte_base import cut, execution_text, fields, identifier_text, put, put_task_execution
 from otel_events.sources.flyte_json import as_json, message_text, plain
 from otel_events.sources.flyte_node import decode_node, decode_workflow
 from otel_events.sources.flyte_task import decode_task
+
+_PRINCIPAL = fields(("principal", "flyte.principal"))
 
 
 def enriched_workflow(event: Any) -> list[AnyEvent]:
@@ -41,7 +43,7 @@ def _labels(event: Any) -> dict[str, Scalar]:
 
 def _shared(event: Any) -> dict[str, Scalar]:
     extra = _labels(event)
-    put(extra, event, (("principal", "flyte.principal"),))
+    put(extra, event, _PRINCIPAL)
     if event.HasField("launch_plan_id"):
         extra["flyte.launch_plan"] = identifier_text(event.launch_plan_id)
     if event.HasField("output_interface"):

@@ -30,7 +30,7 @@ from otel_events.sources.flyte_base import (
     nanoseconds,
 )
 from otel_events.sources.flyte_task import (
-    CONSTANT,
+    CONSTANT_ROWS,
     EXECUTION,
     Attempt,
     Task,
@@ -46,10 +46,12 @@ from otel_events.sources.flyte_task import (
 _Event = event_pb2.TaskExecutionEvent
 
 _LOGS = "logs"
-_PLAIN = ("phase", "phase_version", "reason", "output_uri", *(field for field, _ in CONSTANT))
-_BYTES = ("metadata", "reported_at", _LOGS)
-"""Kept as bytes: to be compared with the one before, or because they are often absent. Of a field told twice that is
-the last: for logs enough to know that there are some; no writer tells the others twice."""
+"""Rare too, but with a shorter way of their own: the events that tell of logs tell of nothing else unusual."""
+_PLAIN = ("phase", "phase_version", "reason", "output_uri", *(field for field, _ in CONSTANT_ROWS))
+_BYTES = ("metadata", "reported_at")
+"""Kept as bytes: to be compared with the one before, and because it is often absent. Of a field told twice that is
+the last; no writer tells these twice.
+"""
 
 
 def _narrowed(name: str, whole: Any, plain: tuple[str, ...], raw: tuple[str, ...] = (), time: str = "") -> Any:
@@ -78,19 +80,17 @@ def _narrowed(name: str, whole: Any, plain: tuple[str, ...], raw: tuple[str, ...
 
 
 _parse_rest = _narrowed("TaskRest", _Event, _PLAIN, _BYTES, "occurred_at").FromString
+_parse_but_logs = _narrowed("TaskRestButLogs", _Event, _PLAIN, (*_BYTES, _LOGS), "occurred_at").FromString
 _METADATA_FIELDS = ("generated_name", "plugin_identifier", "instance_class")
 _parse_metadata = _narrowed("TaskMetadata", event_pb2.TaskExecutionMetadata, _METADATA_FIELDS).FromString
 _parse_event = _Event.FromString
 _parse_time = timestamp_pb2.Timestamp.FromString
-_CONSTANT_ATTRIBUTES = tuple(attribute for _, attribute in CONSTANT)
-_constant_fields = attrgetter(*(field for field, _ in CONSTANT), "metadata")
-_changing_fields = attrgetter("phase", "phase_version", "reason", "output_uri", "reported_at", "occurred_at", _LOGS)
+_CONSTANT_ATTRIBUTES = tuple(attribute for _, attribute in CONSTANT_ROWS)
+_constant_fields = attrgetter(*(field for field, _ in CONSTANT_ROWS), "metadata")
+_changing_fields = attrgetter("phase", "phase_version", "reason", "output_uri", "reported_at", "occurred_at")
 
 _PHASES = {number: (native, phase, f":{native}:0:") for number, (native, phase) in TASK_PHASES.items()}
 """Task phases with the middle of the event id where phase_version is 0, as it nearly always is."""
-
-_EMPTY_LOG = b"\x32\x00"
-"""A log with nothing in it, which reads like none; other fields may hold these bytes too, so only a hint."""
 
 _ATTEMPTS: dict[bytes, Attempt] = {}
 _TASKS: dict[bytes, Task] = {}
@@ -127,9 +127,12 @@ def _decode_rest(attempt: Attempt, rest: bytes) -> list[AnyEvent] | None:
     if seen != constant:
         known = _shared_attributes(attempt, constant)
         attempt.seen = (constant, known)
-    if known is None or fields.WhichOneof("rare") is not None or len(rest) > VALUE_LIMIT:
+    rare = fields.WhichOneof("rare")
+    if known is None or len(rest) > VALUE_LIMIT:
         return _rare(attempt, rest)
-    number, version, reason, output_uri, reported_at, occurred_at, logs = _changing_fields(fields)
+    if rare is not None and (rare != _LOGS or _parse_but_logs(rest).WhichOneof("rare") is not None):
+        return _rare(attempt, rest)
+    number, version, reason, output_uri, reported_at, occurred_at = _changing_fields(fields)
     native, phase, middle = _PHASES[number]
     seconds, nanos = occurred_at.seconds, occurred_at.nanos
     time = seconds * 1_000_000_000 + nanos
@@ -152,9 +155,7 @@ def _decode_rest(attempt: Attempt, rest: bytes) -> list[AnyEvent] | None:
         native=native,
         reason=reason,
     )
-    if logs or _EMPTY_LOG in rest:
-        return [change, *log_reports(change, _parse_event(rest).logs)]
-    return [change]
+    return [change] if rare is None else [change, *log_reports(change, _parse_event(rest).logs)]
 
 
 def _rare(attempt: Attempt, rest: bytes) -> list[AnyEvent] | None:

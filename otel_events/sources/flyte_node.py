@@ -16,6 +16,7 @@ from otel_events.sources.flyte_base import (
     cached_from,
     cut,
     execution,
+    fields,
     identifier_text,
     launches,
     name_part,
@@ -33,9 +34,10 @@ WORKFLOW_EVENT = "flyteidl.event.WorkflowExecutionEvent"
 NODE_EVENT = "flyteidl.event.NodeExecutionEvent"
 _CACHE_HIT = 2
 
-_WORKFLOW_FIELDS = (("producer_id", "flyte.producer"), ("output_uri", "flyte.output_uri"))
-_NODE_FIELDS = (
-    *_WORKFLOW_FIELDS,
+_WORKFLOW_FIELDS = fields(("producer_id", "flyte.producer"), ("output_uri", "flyte.output_uri"))
+_NODE_FIELDS = fields(
+    ("producer_id", "flyte.producer"),
+    ("output_uri", "flyte.output_uri"),
     ("input_uri", "flyte.input_uri"),
     ("retry_group", "flyte.retry_group"),
     ("spec_node_id", "flyte.spec_node_id"),
@@ -46,7 +48,9 @@ _NODE_FIELDS = (
     ("is_in_dynamic_chain", "flyte.is_in_dynamic_chain"),
     ("is_eager", "flyte.is_eager"),
 )
-_TAG = (("artifact_id", "flyte.cache.artifact_id"), ("name", "flyte.cache.artifact_name"))
+_CHECKPOINT = fields(("checkpoint_uri", "flyte.checkpoint_uri"))
+_JOB_SPEC = fields(("dynamic_job_spec_uri", "flyte.dynamic_workflow.job_spec_uri"))
+_TAG = fields(("artifact_id", "flyte.cache.artifact_id"), ("name", "flyte.cache.artifact_name"))
 _OUTPUT = VALUES[1:]
 _REUSED = "otel_events.reused"
 
@@ -133,10 +137,10 @@ def _put_task_node(attributes: dict[str, Scalar], metadata: Any) -> tuple[Link, 
     status = CACHE_STATUS.get(metadata.cache_status) or str(metadata.cache_status)
     attributes["otel_events.cache.status"] = status
     put_enum(attributes, "flyte.cache.reservation", metadata.reservation_status, RESERVATION)
-    put(attributes, metadata, (("checkpoint_uri", "flyte.checkpoint_uri"),))
+    put(attributes, metadata, _CHECKPOINT)
     if metadata.HasField("dynamic_workflow"):
         dynamic = metadata.dynamic_workflow
-        put(attributes, dynamic, (("dynamic_job_spec_uri", "flyte.dynamic_workflow.job_spec_uri"),))
+        put(attributes, dynamic, _JOB_SPEC)
         if dynamic.HasField("id"):
             attributes["flyte.dynamic_workflow"] = identifier_text(dynamic.id)
         if dynamic.HasField("compiled_workflow"):

@@ -22,6 +22,7 @@ from otel_events.sources.flyte_base import (
     cut,
     enum_text,
     execution,
+    fields,
     launches,
     name_part,
     occurred,
@@ -45,14 +46,16 @@ _MEDIA_TYPES = {"csv": "text/csv", "json": "application/json"}
 
 VALUES = ("input_data", "output_data")
 
-CONSTANT = (
+CONSTANT_ROWS = (
     ("producer_id", "flyte.producer"),
     ("input_uri", "flyte.input_uri"),
     ("task_type", "flyte.task.type"),
     ("event_version", "flyte.event_version"),
 )
 """What stays the same from event to event of one attempt (with ``metadata``, see put_metadata)."""
-_CHANGING = (("phase_version", "flyte.phase_version"), ("output_uri", "flyte.output_uri"))
+_ATTRIBUTES = fields(*CONSTANT_ROWS, ("phase_version", "flyte.phase_version"), ("output_uri", "flyte.output_uri"))
+_TASK_FIELDS = fields(("version", "flyte.task.version"), ("org", "flyte.task.org"))
+_EXTERNAL_ID = fields(("external_id", "flyte.external_id"))
 _metadata_fields = attrgetter("generated_name", "plugin_identifier", "instance_class")
 
 
@@ -84,7 +87,7 @@ def task_of(identifier: Any) -> Task:
     """The definition that an identifier names; DecodeError when it has no name."""
     name = name_part(identifier.name, TASK_NAME)
     attributes: dict[str, Scalar] = {}
-    put(attributes, identifier, (("version", "flyte.task.version"), ("org", "flyte.task.org")))
+    put(attributes, identifier, _TASK_FIELDS)
     if identifier.resource_type != _TASK:
         put_enum(attributes, "flyte.task.resource_type", identifier.resource_type, RESOURCE_TYPE)
     return Task(name, f"{name}:{identifier.version}", [identifier.project, identifier.domain], attributes)
@@ -129,9 +132,8 @@ def task_events(attempt: Attempt, event: Any, extra: dict[str, Scalar]) -> list[
     time = occurred(event.occurred_at, f"{EVENT}.occurred_at")
     identity = f"{attempt.key}:{native}:{event.phase_version}:{time}"
     attributes = names(attempt) | extra
-    put(attributes, event, CONSTANT)
+    put(attributes, event, _ATTRIBUTES)
     put_metadata(attributes, event.metadata)
-    put(attributes, event, _CHANGING)
     put_time(attributes, "flyte.reported_at", event, "reported_at")
     put_values(attributes, event)
     _put_details(attributes, event)
@@ -280,7 +282,7 @@ def _sub_task(change: PhaseChange, attempt: Attempt, resource: Any, seen: dict[s
     )
     attributes = names(attempt)
     attributes["flyte.index"] = resource.index
-    put(attributes, resource, (("external_id", "flyte.external_id"),))
+    put(attributes, resource, _EXTERNAL_ID)
     put_enum(attributes, "otel_events.cache.status", resource.cache_status, CACHE_STATUS)
     if phase == "succeeded" and attributes.get("otel_events.cache.status") == "hit":
         attributes["otel_events.reused"] = True

@@ -20,6 +20,7 @@ from otel_events.sources.flyte_base import (
     SLASH,
     SOURCE,
     cut,
+    fields,
     name_part,
     occurred,
     phase_of,
@@ -47,18 +48,19 @@ PHASES: dict[int, tuple[str, str]] = {
 _RECOVERED = 10
 _ERROR_KIND: dict[int, ErrorKind] = {1: "user", 2: "system"}
 _WARNING, _WARN, _INFO = 2, 13, 9
-_FIELDS = (("version", "flyte.phase_version"), ("cluster", "flyte.cluster"))
+_FIELDS = fields(("version", "flyte.phase_version"), ("cluster", "flyte.cluster"))
 _TIMES = (
     ("start_time", "flyte.start_time"),
     ("end_time", "flyte.end_time"),
     ("reported_time", "flyte.reported_at"),
 )
-_CLUSTER_EVENT = (
+_CLUSTER_EVENT = fields(
     ("reason", "flyte.cluster_event.reason"),
     ("source_component", "flyte.cluster_event.source_component"),
     ("count", "flyte.cluster_event.count"),
 )
-_LOG = (("link_type", "flyte.log.link_type"), ("ready", "flyte.log.ready"), ("icon_uri", "flyte.log.icon_uri"))
+_OUTPUTS = fields(("output_uri", "flyte.output_uri"))
+_LOG = fields(("link_type", "flyte.log.link_type"), ("ready", "flyte.log.ready"), ("icon_uri", "flyte.log.icon_uri"))
 
 
 @cache
@@ -163,7 +165,7 @@ def _attributes(event: Any) -> dict[str, Scalar]:
     put(attributes, event, _FIELDS)
     for field, attribute in _TIMES:
         put_time(attributes, attribute, event, field)
-    put(attributes, event.outputs, (("output_uri", "flyte.output_uri"),))
+    put(attributes, event.outputs, _OUTPUTS)
     put_enum(attributes, "otel_events.cache.status", event.cache_status, CACHE_STATUS)
     if event.HasField("log_context"):
         attributes["flyte.log_context"] = message_text(event.log_context)
