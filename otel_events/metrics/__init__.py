@@ -1,7 +1,7 @@
 """The metric families (design, section 6): the table, and what counts into it.
 
-families.py is the table; recording.py has ``Metrics``, one method for each thing that can happen; series.py the cells of
-a family and their cap; text.py makes names and label values safe, and the families of stats.
+families.py is the table; recording.py has ``Metrics``, one method for each thing that can happen; series.py the cells
+of a family and their cap; stats.py the families of stats; text.py makes names and label values safe.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The one table of metric families: what each is called, counts and is labelled with.
 
-Names are full Prometheus names, unit word and ``_total`` included. Each is chosen so that OTLP -> Prometheus translation
-(prometheus/otlptranslator, every strategy) gives the name back unchanged: scrape, collector and Prometheus' own OTLP
-receiver show one name. Hence no gauge of unit "1", and the unit word stands last (before ``_total``).
+Names are full Prometheus names, unit word and ``_total`` included. Each is chosen so that OTLP -> Prometheus
+translation (prometheus/otlptranslator, every strategy) gives the name back unchanged: scrape, collector and Prometheus'
+own OTLP receiver show one name. Hence no gauge of unit "1", and the unit word stands last (before ``_total``).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ SECONDS = (
 )
 """Upper bounds of durations: 5 ms (a cached task) to a day (a training), 2 to 5 times apart, at round human times."""
 
-MAGNITUDES = tuple(float(f"{digit}e{power}") for power in range(-3, 7) for digit in (1, 3)) + (1e7,)
-"""Upper bounds of stats that are no durations, of which nothing is known: two for each power of ten, 0.001 to 10^7."""
+MAGNITUDES = tuple(float(f"{digit}e{power}") for power in range(-3, 7) for digit in (1, 3))
+"""Upper bounds of stats that are no durations, of which nothing is known: two for each power of ten."""
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -107,9 +107,7 @@ CACHE = _counter("otel_events_cache_total", "Ended attempts that told a cache st
 RECEIVED = _own("otel_events_records_received_total", "Records taken in, decodable or not.", "{record}", "source")
 ACCEPTED = _own("otel_events_events_accepted_total", "Events new to the journal.", "{event}", "source")
 DUPLICATE = _own("otel_events_events_duplicate_total", "Events that were in the journal already.", "{event}", "source")
-LATE = _own(
-    "otel_events_events_late_total", "Events that came after their attempt's span went out.", "{event}", "source"
-)
+LATE = _own("otel_events_events_late_total", "Events after their attempt's span went out.", "{event}", "source")
 DEAD = _own("otel_events_dead_letters_total", "Records that could not be decoded, kept verbatim.", "{record}", "source")
 DROPPED = _own("otel_events_dropped_total", "Events let go by a stated limit of the journal.", "{event}", "reason")
 ILLEGAL = _own("otel_events_illegal_transitions_total", "Phase changes that no source should make.", "{transition}")
@@ -146,8 +144,8 @@ def families_table() -> str:
     rows = [_row(family) for family in FAMILIES]
     rows.append(
         "| `otel_events_stat_{name}[_{unit}][_total]` | by the stat's type | its own "
-        f"| {_code(COMMON)}, the stat's allow-listed tags | What tasks report: counter; gauge and scalar: the last value; "
-        "histogram; timer: a histogram of seconds. |"
+        f"| {_code(COMMON)}, the stat's allow-listed tags | What tasks report. Counter: sum; gauge, scalar: last; "
+        " histogram; timer: a histogram of seconds. |"
     )
     heads = "| family | type | unit | labels | what it says |\n| --- | --- | --- | --- | --- |\n"
     return heads + "".join(f"{row}\n" for row in rows)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from math import isfinite
 from threading import Lock
 from typing import Any
 
@@ -20,8 +18,9 @@ from otel_events.errors import JournalError
 from otel_events.event import Run, Stat
 from otel_events.metrics import families as table
 from otel_events.metrics.families import ENDINGS, FAMILIES, NANO, STAT_CAP, Family, Labels
-from otel_events.metrics.series import FINEST, Counter, Gauge, Histogram, Key, Store, exact
-from otel_events.metrics.text import clean, sample_names, seconds_per_unit, stat_family, tag_labels
+from otel_events.metrics.series import UNTOLD, Counter, Gauge, Histogram, Key, Store
+from otel_events.metrics.stats import Stats
+from otel_events.metrics.text import clean
 from otel_events.telemetry import Exemplar, MetricData, Point
 
 Active = Callable[[], Iterable[tuple[Labels, str, int]]]
@@ -82,29 +81,27 @@ class Metrics:
     ) -> None:
         self.active = active
         self.start = start
-        self._cap = table.CAP if cap is None else cap
-        self._stat_cap = stat_cap
-        self._tags = tag_labels(tags)
         self._reading = Lock()
         self._folded = 0
         self._exported: dict[str, tuple[int, int, int]] = {}
         self._labels: dict[Labels, Labels] = {}
         self._defined: set[Labels] = set()
-        self._ended: dict[Key, _Ended] = {}
-        self._stats: dict[str, Store[Any]] = {}
-        self._taken: set[str] = set()
-        self._routes: dict[tuple[str, str, str], tuple[Store[Any], float]] = {}
+        self._attempts: dict[tuple[Labels, str, str], Counter] = {}
+        self._ended: dict[tuple[Labels, str], _Ended] = {}
         self._stores: dict[str, Store[Any]] = {}
         for family in FAMILIES:
             known = family if cap is None else msgspec.structs.replace(family, cap=cap)
-            self._stores[family.name] = self._store(known, NANO if family.type == "histogram" else 1)
-        self._attempts: dict[Key, Counter] = self._stores[table.ATTEMPTS.name].series
+            scale = NANO if family.type == "histogram" else 1
+            self._stores[family.name] = Store.of(known, scale, self._fold if family is table.ACTIVE else self._overflow)
+        self._stats = Stats(
+            tags,
+            stat_cap,
+            table.CAP if cap is None else cap,
+            new=self._new_family,
+            refused=self._refuse,
+            overflowed=self._overflow,
+        )
         self._begin({"version": otel_events.__version__, "python": platform.python_version(), **(build or {})})
-
-    def _store(self, family: Family, scale: int) -> Store[Any]:
-        overflowed = self._fold if family.name == table.ACTIVE.name else self._overflow
-        makers = {"counter": Counter, "gauge": Gauge, "histogram": partial(Histogram, family.buckets)}
-        return Store(family, makers[family.type], overflowed, scale)
 
     def _begin(self, build: Mapping[str, str]) -> None:
         """Series whose labels are known beforehand stand at 0 from the start, so that the first increase shows."""
@@ -143,68 +140,99 @@ class Metrics:
         self._stores[table.RUNS.name].start((*labels, ending) for ending in ENDINGS)
         self._stores[table.ATTEMPTS.name].start((*labels, ending, "") for ending in ENDINGS)
 
+    # The next two are what every run costs, and are written for that: one look-up, no calls that can be spared.
+
     def attempt_ended(self, labels: Labels, outcome: str, error_kind: str, exemplar: Exemplar | None = None) -> None:
         """An attempt ended. ``error_kind``: user, system or ""."""
-        cell = self._attempts.get((labels, outcome, error_kind))
-        if cell is None:
-            cell = self._find(table.ATTEMPTS, (*labels, outcome, error_kind), self._attempts, labels, outcome, error_kind)
+        cell = self._attempts.get((labels, outcome, error_kind)) or self._find_attempts(labels, outcome, error_kind)
         cell.value += 1
         if exemplar is not None and (time := exemplar.time) >= cell.time:
+            held = (time, exemplar.span_id, exemplar.trace_id, exemplar.value)
             if time > cell.time:
-                cell.time, cell.held = time, (time, exemplar.span_id, exemplar.trace_id, exemplar.value)
+                cell.time, cell.held = time, held
             else:
-                cell.hold(exemplar, exemplar.value)
+                cell.hold(held)
+
+    def run_finished(
+        self,
+        labels: Labels,
+        outcome: str,
+        run_seconds: float | None,
+        queue_seconds: float | None,
+        end_ns: int,
+        exemplar: Exemplar | None = None,
+    ) -> None:
+        """A run is over, after its retries. ``run_seconds``: first running to end; ``queue_seconds``: created to first
+        running; None where it never ran, below 0 taken as 0. An exemplar's value is the counter's; histograms hold
+        the seconds."""
+        ended = self._ended.get((labels, outcome)) or self._find_ended(labels, outcome)
+        runs = ended.runs
+        runs.value += 1
+        time, span_id, trace_id = UNTOLD, b"", b""
+        if exemplar is not None:
+            time, span_id, trace_id = exemplar.time, exemplar.span_id, exemplar.trace_id
+            if time > runs.time:
+                runs.time, runs.held = time, (time, span_id, trace_id, exemplar.value)
+            elif time == runs.time:
+                runs.hold((time, span_id, trace_id, exemplar.value))
+        if run_seconds is not None:
+            histogram = ended.duration or self._find_duration(ended, labels, outcome)
+            seconds = run_seconds if run_seconds > 0.0 else 0.0
+            histogram.observe(seconds, int(seconds * 1e9 + 0.5), time, span_id, trace_id)
+        if queue_seconds is not None:
+            histogram = ended.queue or self._find_queue(ended, labels)
+            seconds = queue_seconds if queue_seconds > 0.0 else 0.0
+            histogram.observe(seconds, int(seconds * 1e9 + 0.5), time, span_id, trace_id)
+        if outcome == "succeeded":
+            success = ended.success or self._find_success(ended, labels)
+            if end_ns > success.at[0]:
+                success.at = (end_ns, "")
+                success.value = end_ns / 1e9
+
+    def _find_attempts(self, labels: Labels, outcome: str, error_kind: str) -> Counter:
+        cell: Counter
+        cell, own = self._find(table.ATTEMPTS, (*labels, outcome, error_kind))
+        if own:
+            self._attempts[labels, outcome, error_kind] = cell
+        return cell
+
+    def _find_ended(self, labels: Labels, outcome: str) -> _Ended:
+        cell, own = self._find(table.RUNS, (*labels, outcome))
+        ended = _Ended(cell)
+        if own:
+            self._ended[labels, outcome] = ended
+        return ended
+
+    def _find_duration(self, ended: _Ended, labels: Labels, outcome: str) -> Histogram:
+        cell: Histogram
+        cell, own = self._find(table.RUN_DURATION, (*labels, outcome))
+        ended.duration = cell if own else None
+        return cell
+
+    def _find_queue(self, ended: _Ended, labels: Labels) -> Histogram:
+        cell: Histogram
+        cell, own = self._find(table.QUEUE_DURATION, labels)
+        ended.queue = cell if own else None
+        return cell
+
+    def _find_success(self, ended: _Ended, labels: Labels) -> Gauge:
+        cell: Gauge
+        cell, own = self._find(table.LAST_SUCCESS, labels)
+        ended.success = cell if own else None
+        return cell
+
+    def _find(self, family: Family, key: Key) -> tuple[Any, bool]:
+        """A series, and whether it is these labels' own: the one of OTHER is looked up, and counted, each time."""
+        store = self._stores[family.name]
+        return store.cell(key), key in store.series
 
     def cache(self, labels: Labels, status: str) -> None:
         """An attempt told its cache status."""
         self._count(table.CACHE, (*labels, status))
 
-    # --- stats -----------------------------------------------------------------------------------------------------
-
     def stat(self, labels: Labels, stat: Stat, exemplar: Exemplar | None = None) -> None:
         """A task reported a number. What no family can take is counted in ``otel_events_refused_stats_total``."""
-        route = self._routes.get((stat.name, stat.type, stat.unit)) or self._route(stat)
-        if route is None:
-            return
-        store, factor = route
-        value = stat.value * factor
-        key = (*labels, *[stat.tags.get(tag, "") for tag in self._tags.values()])
-        if store.family.type == "gauge":
-            store.cell(key).set(value, (stat.time, stat.id))
-        elif not isfinite(value) or (store.family.type == "counter" and value < 0):
-            self._refuse("value")
-        elif store.family.type == "counter":
-            store.cell(key).add(exact(value), value, exemplar)
-        else:
-            store.cell(key).observe(value, exact(value), exemplar)
-
-    def _route(self, stat: Stat) -> tuple[Store[Any], float] | None:
-        """Where stats of this name, type and unit go, and the factor that brings them there; None: refused."""
-        family = stat_family(stat, tuple(self._tags), self._cap)
-        if family is None:
-            return self._refuse("name")
-        store = self._stats.get(family.name)
-        if store is None:
-            if self._taken & sample_names(family):
-                return self._refuse("conflict")
-            if len(self._stats) >= self._stat_cap:
-                return self._refuse("families")
-            store = self._new_stat_family(family)
-        elif store.family.type != family.type:
-            return self._refuse("conflict")
-        if len(self._routes) >= REMEMBERED:
-            self._routes.clear()
-        return self._routes.setdefault((stat.name, stat.type, stat.unit), (store, seconds_per_unit(stat)))
-
-    def _new_stat_family(self, family: Family) -> Store[Any]:
-        store = self._store(family, FINEST)
-        self._taken.update(sample_names(family))
-        self._stats[family.name] = store
-        self._stores[table.OVERFLOW.name].start([(family.name,)])
-        return store
-
-    def _refuse(self, reason: str) -> None:
-        self._count(table.REFUSED, (reason,))
+        self._stats.take(labels, stat, exemplar)
 
     # --- ourselves -------------------------------------------------------------------------------------------------
 
@@ -242,7 +270,7 @@ class Metrics:
                 self._count(family, (signal,), max(0, new - old))
 
     def journal(self, events: int, size: int, oldest_unacked_seconds: float) -> None:
-        """How the journal stands: events, bytes, age of the oldest event not yet with the collector. From any thread."""
+        """How the journal stands: events, bytes, age of the oldest event not with the collector. From any thread."""
         found = ((table.JOURNAL_EVENTS, events), (table.JOURNAL_BYTES, size), (table.UNACKED, oldest_unacked_seconds))
         with self._reading:
             for family, value in found:
@@ -258,6 +286,12 @@ class Metrics:
         if more:
             self._count(family, (source,), more)
 
+    def _refuse(self, reason: str) -> None:
+        self._count(table.REFUSED, (reason,))
+
+    def _new_family(self, family: str) -> None:
+        self._stores[table.OVERFLOW.name].start([(family,)])
+
     def _overflow(self, family: str) -> None:
         self._count(table.OVERFLOW, (family,))
 
@@ -267,11 +301,10 @@ class Metrics:
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def collect(self, now_ns: int) -> list[MetricData]:
-        """All families as they stand, in the order of the table, then those of stats by name; series by label values."""
+        """All families as they stand: in the order of the table, then stats by name; series by label values."""
         with self._reading:
             oldest = self._count_active()
-            found = [(one.family, one.points()) for one in self._stores.values()]
-            found += [(one.family, one.points()) for _, one in sorted(self._stats.copy().items())]
+            found = [(one.family, one.points()) for one in (*self._stores.values(), *self._stats.stores())]
         return [
             MetricData(
                 name=family.name,
@@ -316,7 +349,7 @@ class Metrics:
     def snapshot(self) -> bytes:
         """All counts, for ``restore`` after a restart."""
         with self._reading:
-            stores = (*self._stores.values(), *self._stats.copy().values())
+            stores = (*self._stores.values(), *self._stats.stores())
             saved = [_Saved(one.family, one.state()) for one in stores if one.family.name != table.BUILD.name]
             return msgspec.msgpack.encode(_Snapshot(self.start, saved))
 
@@ -337,7 +370,7 @@ class Metrics:
 
     def _restore(self, family: Family, rows: Sequence[Any]) -> None:
         store = self._stores.get(family.name)
-        if store is None and family.labels == (*table.COMMON, *self._tags):
-            store = self._new_stat_family(msgspec.structs.replace(family, cap=self._cap))
+        if store is None and family.labels == (*table.COMMON, *self._stats.tags):
+            store = self._stats.add(family)
         if store and (store.family.labels, store.family.buckets) == (family.labels, family.buckets):
             store.load(rows)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +26,8 @@ Held = tuple[int, bytes, bytes, float]
 Number = int | bytes
 """An integer as it is kept: bytes where 64 bits do not hold it."""
 
+UNTOLD = -2
+"""Time of the exemplar that there is not."""
 NEVER = -1
 NOTHING: Held = (NEVER, b"", b"", 0.0)
 FINEST = 1 << 1074
@@ -67,16 +70,17 @@ class Counter:
         self.time = NEVER
         self.held = NOTHING
 
-    def add(self, scaled: int, value: float, exemplar: Exemplar | None) -> None:
-        """Take an increment; ``scaled``: the same in units of 1/scale."""
+    def observe(
+        self, value: float, scaled: int, time: int = UNTOLD, span_id: bytes = b"", trace_id: bytes = b""
+    ) -> None:
+        """Take an increment; ``scaled``: the same in units of 1/scale. The rest is its exemplar."""
         self.value += scaled
-        if exemplar is not None and exemplar.time >= self.time:
-            self.hold(exemplar, value)
+        self.hold((time, span_id, trace_id, value))
 
-    def hold(self, exemplar: Exemplar, value: float) -> None:
-        """Take an exemplar no older than the one held."""
-        self.held = max(self.held, (exemplar.time, exemplar.span_id, exemplar.trace_id, value))
-        self.time = self.held[0]
+    def hold(self, held: Held) -> None:
+        """Take an exemplar, if it is later than the one held."""
+        if held > self.held:
+            self.time, self.held = held[0], held
 
     def state(self) -> list[Any]:
         return [pack_number(self.value), self.held]
@@ -114,8 +118,8 @@ class Gauge:
 
 
 class Histogram:
-    """``cells``: the sum (in units of 1/scale), then the count of each bucket, +Inf last; ``times`` and ``held`` are of
-    the exemplars, in the same places."""
+    """``cells``: the sum (in units of 1/scale), then the count of each bucket, +Inf last; ``times`` and ``held`` are
+    of the exemplars, in the same places."""
 
     __slots__ = ("bounds", "cells", "edges", "held", "times")
 
@@ -126,19 +130,20 @@ class Histogram:
         self.times = [NEVER] * (len(bounds) + 2)
         self.held = [NOTHING] * (len(bounds) + 2)
 
-    def observe(self, value: float, scaled: int, exemplar: Exemplar | None) -> None:
-        """Take one value, not NaN; ``scaled``: the same in units of 1/scale."""
+    def observe(
+        self, value: float, scaled: int, time: int = UNTOLD, span_id: bytes = b"", trace_id: bytes = b""
+    ) -> None:
+        """Take one value, not NaN; ``scaled``: the same in units of 1/scale. The rest is its exemplar."""
         place = bisect_left(self.edges, value)
-        if exemplar is not None and exemplar.time >= self.times[place]:
-            self.hold(place, exemplar, value)
+        times = self.times
+        if time > times[place]:
+            times[place] = time
+            self.held[place] = (time, span_id, trace_id, value)
+        elif time == times[place]:
+            self.held[place] = max(self.held[place], (time, span_id, trace_id, value))
         cells = self.cells
         cells[place] += 1
         cells[0] += scaled
-
-    def hold(self, place: int, exemplar: Exemplar, value: float) -> None:
-        """Take an exemplar of that bucket no older than the one held."""
-        held = max(self.held[place], (exemplar.time, exemplar.span_id, exemplar.trace_id, value))
-        self.held[place], self.times[place] = held, held[0]
 
     def state(self) -> list[Any]:
         total, *buckets = self.cells[:]
@@ -171,6 +176,12 @@ def _tuple(held: list[Any]) -> Held:
 
 Cell = TypeVar("Cell", Counter, Gauge, Histogram)
 
+_MAKERS: dict[str, Callable[[Family], Callable[[], Any]]] = {
+    "counter": lambda family: Counter,
+    "gauge": lambda family: Gauge,
+    "histogram": lambda family: partial(Histogram, family.buckets),
+}
+
 
 class Store(Generic[Cell]):
     """The series of one family by label values, at most ``cap`` of them and those of OTHER.
@@ -178,9 +189,7 @@ class Store(Generic[Cell]):
     ``overflowed(family name)`` is called for each measurement that goes to OTHER.
     """
 
-    def __init__(
-        self, family: Family, make: Callable[[], Cell], overflowed: Callable[[str], None], scale: int
-    ) -> None:
+    def __init__(self, family: Family, make: Callable[[], Cell], overflowed: Callable[[str], None], scale: int) -> None:
         self.family = family
         self.series: dict[Key, Cell] = {}
         self.scale = scale
@@ -188,6 +197,11 @@ class Store(Generic[Cell]):
         self._overflowed = overflowed
         self._others = 0
         self._order: list[tuple[Key, Cell]] = []
+
+    @classmethod
+    def of(cls, family: Family, scale: int, overflowed: Callable[[str], None]) -> Store[Cell]:
+        """The store that fits a family's type."""
+        return cls(family, _MAKERS[family.type](family), overflowed, scale)
 
     def cell(self, key: Key) -> Cell:
         """The cell of these label values, made if there is room, else the one of OTHER."""

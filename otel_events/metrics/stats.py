@@ -1,0 +1,96 @@
+"""The families that stats make: numbers that tasks report, each under its own name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from otel_events.event import Stat
+from otel_events.metrics.families import Family, Labels
+from otel_events.metrics.series import FINEST, UNTOLD, Store, exact
+from otel_events.metrics.text import sample_names, seconds_per_unit, stat_family, tag_labels
+from otel_events.telemetry import Exemplar
+
+ROUTES = 1 << 12
+"""Spellings of (name, type, unit) whose family is remembered; the memory is emptied when full."""
+
+
+class Stats:
+    """Families of stats, at most ``families`` of them with ``cap`` series each; ``tags`` may become labels.
+
+    Two names that differ in signs only (``a.b``, ``a/b``) are one family. Where a name is told with two types, the
+    first has it. ``new(family name)`` is called for each family, ``refused(reason)`` for each stat that no family
+    can take.
+    """
+
+    def __init__(
+        self,
+        tags: Iterable[str],
+        families: int,
+        cap: int,
+        *,
+        new: Callable[[str], None],
+        refused: Callable[[str], None],
+        overflowed: Callable[[str], None],
+    ) -> None:
+        self.tags = tag_labels(tags)
+        self._families = families
+        self._cap = cap
+        self._new = new
+        self._refused = refused
+        self._overflowed = overflowed
+        self._stores: dict[str, Store[Any]] = {}
+        self._taken: set[str] = set()
+        self._routes: dict[tuple[str, str, str], tuple[Store[Any], float]] = {}
+
+    def stores(self) -> list[Store[Any]]:
+        """By name. From any thread."""
+        return [store for _, store in sorted(self._stores.copy().items())]
+
+    def take(self, labels: Labels, stat: Stat, exemplar: Exemplar | None) -> None:
+        """Count one stat; timers in seconds."""
+        route = self._routes.get((stat.name, stat.type, stat.unit)) or self._route(stat)
+        if route is None:
+            return
+        store, factor = route
+        value = stat.value * factor
+        key = (*labels, *[stat.tags.get(tag, "") for tag in self.tags.values()])
+        if store.family.type == "gauge":
+            store.cell(key).set(value, (stat.time, stat.id))
+        elif not isfinite(value) or (store.family.type == "counter" and value < 0):
+            self._refused("value")
+        else:
+            where = (exemplar.time, exemplar.span_id, exemplar.trace_id) if exemplar else (UNTOLD, b"", b"")
+            store.cell(key).observe(value, exact(value), *where)
+
+    def _route(self, stat: Stat) -> tuple[Store[Any], float] | None:
+        """Where stats of this name, type and unit go, and the factor that brings them there; None: refused."""
+        family = stat_family(stat, tuple(self.tags), self._cap)
+        reason = "name" if family is None else self._obstacle(family)
+        if family is None or reason:
+            self._refused(reason)
+            return None
+        store = self._stores.get(family.name) or self.add(family)
+        if len(self._routes) >= ROUTES:
+            self._routes.clear()
+        return self._routes.setdefault((stat.name, stat.type, stat.unit), (store, seconds_per_unit(stat)))
+
+    def _obstacle(self, family: Family) -> str:
+        """Why this family cannot be, as a reason of REFUSALS; "" if it can, or is already."""
+        store = self._stores.get(family.name)
+        if store is not None:
+            return "" if store.family.type == family.type else "conflict"
+        if self._taken & sample_names(family):
+            return "conflict"
+        return "" if len(self._stores) < self._families else "families"
+
+    def add(self, family: Family) -> Store[Any]:
+        """Let a family begin."""
+        family = msgspec.structs.replace(family, cap=self._cap)
+        store = self._stores[family.name] = Store.of(family, FINEST, self._overflowed)
+        self._taken.update(sample_names(family))
+        self._new(family.name)
+        return store
