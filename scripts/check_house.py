@@ -54,10 +54,16 @@ def breaches(name: str, text: str) -> Iterator[str]:
     if name.startswith(_CAPTURED):
         return
     yield from forbidden_words(name, text)
-    if name.endswith(".py"):
-        yield from missing_reasons(name, text)
-        if not name.startswith("tests/"):
-            yield from sizes(name, text)
+    if not name.endswith(".py"):
+        return
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        yield f"{name}:{error.lineno}: does not parse with this Python: {error.msg}"
+        return
+    yield from missing_reasons(name, text)
+    if not name.startswith("tests/"):
+        yield from sizes(name, text, tree)
 
 
 def forbidden_words(name: str, text: str) -> Iterator[str]:
@@ -75,11 +81,11 @@ def missing_reasons(name: str, text: str) -> Iterator[str]:
             yield f"{name}:{token.start[0]}: an exception without code or reason: write `# noqa: CODE - why`"
 
 
-def sizes(name: str, text: str) -> Iterator[str]:
+def sizes(name: str, text: str, tree: ast.Module) -> Iterator[str]:
     lines = text.count("\n")
     if lines > MAX_FILE_LINES:
         yield f"{name}:{lines}: {lines} lines, {MAX_FILE_LINES} at most: split it"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
             length = node.end_lineno - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
