@@ -17,6 +17,7 @@ from msgspec import inspect
 from msgspec.structs import FieldInfo, fields
 
 from otel_events import event
+from otel_events.cli import cli_docs
 from otel_events.metrics.families import families_table as metrics_table
 from otel_events.sources import SOURCES, flyte_base
 from otel_events.sources.flyte_fields import fields_table as flyte_fields
@@ -178,7 +179,12 @@ ids, attempts and free text are never labels; past a family's cap series are cou
 {metrics_table()}"""
 
 
+def cli() -> str:
+    return HEADER + cli_docs()
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli,
     "flyte-fields.md": flyte_fields,
     "metrics.md": metrics,
     "phases.md": phases,
