@@ -1,30 +1,65 @@
 """From telemetry to the collector and back to one number: up to which commit everything has been acknowledged.
 
-Spans and logs of commits are encoded at once, gathered into requests of ``BATCH`` items, and sent in order. A commit
-counts as sent when every request that holds anything of it was answered with yes (or refused for good, and counted).
+Spans and logs of commits are gathered into requests of ``BATCH`` items and sent in order. A commit counts as sent when
+every request that holds anything of it was answered with yes (or refused for good, and counted).
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from otel_events.otlp import Batch, Config, Counts, Exporter, Result, encode
+from otel_events import __version__
+from otel_events.errors import ConfigError
+from otel_events.otlp import (
+    Batch,
+    Config,
+    Counts,
+    Exporter,
+    Result,
+    Sender,
+    Signal,
+    encode_metric,
+    logs_request,
+    metrics_request,
+    resource,
+    scope,
+    sender,
+    traces_request,
+)
 from otel_events.pipeline.engine import Telemetry
 from otel_events.telemetry import MetricData
 
 BATCH = 512
 """Items a request: the SDK's own default for spans."""
 
-SIGNALS = ("traces", "logs")
-REQUESTS: dict[str, Callable[[Sequence[bytes], bytes, bytes], bytes]] = {
-    "traces": encode.traces_request,
-    "logs": encode.logs_request,
-    "metrics": encode.metrics_request,
+SCOPE = ("otel_events", __version__)
+"""Name and version of the instrumentation scope of all that we send."""
+
+REQUESTS: dict[Signal, Callable[[Sequence[bytes], bytes, bytes], bytes]] = {
+    "traces": traces_request,
+    "logs": logs_request,
+    "metrics": metrics_request,
 }
+EXPORTERS = ("otlp", "none")
+
+
+def exported_signals(environ: Mapping[str, str]) -> list[Signal]:
+    """The signals that ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` leaves on. ConfigError for an exporter that is not ours."""
+    found: list[Signal] = []
+    for signal in REQUESTS:
+        name = f"OTEL_{signal.upper()}_EXPORTER"
+        value = environ.get(name, "").strip().lower() or "otlp"
+        if value not in EXPORTERS:
+            raise ConfigError(f"{name} is {value!r}; it takes {' or '.join(EXPORTERS)}: correct it or unset it")
+        if value == "otlp":
+            found.append(signal)
+    return found
 
 
 class _Lane(msgspec.Struct):
@@ -38,14 +73,23 @@ class _Lane(msgspec.Struct):
 class Delivery:
     """Offered to by one thread; answers come on the exporter's threads."""
 
-    def __init__(self, exporter: Exporter | None, config: Config, scope: tuple[str, str]) -> None:
-        self._exporter = exporter
-        self._resource = encode.resource(config.resource)
-        self._scope = encode.scope(*scope)
-        self._lanes = {signal: _Lane([], 0, deque()) for signal in SIGNALS}
+    def __init__(self, senders: Sequence[Sender], resource_attributes: Mapping[str, Any], **exporter: Any) -> None:
+        """``senders``: one for each signal that goes out; ``exporter``: more arguments of Exporter (clock, limit)."""
+        self._exporter = Exporter(senders, self._done, **exporter)
+        self._resource = resource(resource_attributes)
+        self._scope = scope(*SCOPE)
+        self.signals = frozenset(one.signal for one in senders)
+        self._lanes: dict[Signal, _Lane] = {one.signal: _Lane([], 0, deque()) for one in senders}
         self._lock = threading.Lock()
-        self._full = False
         self.offered_seq = 0
+
+    @classmethod
+    def open(cls, config: Config | None, environ: Mapping[str, str] = os.environ) -> Delivery:
+        """To the endpoints of ``config``, for the signals that ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` leaves on;
+        None: to nowhere. ConfigError names a wrong variable."""
+        if config is None:
+            return cls([], {})
+        return cls([sender(config.endpoints[signal]) for signal in exported_signals(environ)], config.resource)
 
     def start(self, sent_seq: int) -> None:
         """Begin after what an earlier process had acknowledged."""
@@ -55,67 +99,72 @@ class Delivery:
     def sent_seq(self) -> int:
         """All telemetry of all commits up to this one is with the collector."""
         with self._lock:
-            firsts = [lane.waiting[0] for lane in self._lanes.values() if lane.waiting]
-            firsts += [lane.first for lane in self._lanes.values() if lane.items]
+            lanes = self._lanes.values()
+            firsts = [lane.waiting[0] if lane.waiting else lane.first for lane in lanes if lane.waiting or lane.items]
             return min(firsts, default=self.offered_seq + 1) - 1
 
     def has_room(self) -> bool:
-        """Whether the next commit may be offered; False until the exporter's queue has room again."""
-        return self._exporter is None or self._exporter.has_room()
+        """Whether the next commit may be offered; False until the queue has room again."""
+        return self._exporter.has_room()
 
     def offer(self, seq: int, made: Telemetry) -> None:
-        """Take the telemetry of the commit ``seq``; commits come in order."""
-        if self._exporter is not None:
-            self._gather("traces", seq, [encode.encode_span(one) for one in made.spans])
-            self._gather("logs", seq, [encode.encode_log(one) for one in made.logs])
-        with self._lock:
-            self.offered_seq = seq
+        """Take the telemetry of the commit ``seq``; commits come in order. Ask ``has_room`` first."""
+        self._gather("traces", seq, made.spans)
+        self._gather("logs", seq, made.logs)
+        self.offered_seq = seq
 
-    def _gather(self, signal: str, seq: int, items: list[bytes]) -> None:
-        lane = self._lanes[signal]
+    def _gather(self, signal: Signal, seq: int, items: list[bytes]) -> None:
+        lane = self._lanes.get(signal)
+        if lane is None:
+            return
         while items:
             with self._lock:
                 if not lane.items:
                     lane.first = seq
                 room = BATCH - len(lane.items)
-                lane.items.extend(items[:room])
+                lane.items += items[:room]
             items = items[room:]
             if len(lane.items) >= BATCH:
-                self._seal(signal)
+                self._seal(signal, lane)
 
-    def _seal(self, signal: str) -> None:
-        lane = self._lanes[signal]
+    def _seal(self, signal: Signal, lane: _Lane) -> None:
         with self._lock:
-            if not lane.items or self._exporter is None:
+            if not lane.items:
                 return
             items, lane.items = lane.items, []
             lane.waiting.append(lane.first)
         payload = REQUESTS[signal](items, self._resource, self._scope)
-        self._exporter.offer(Batch(signal, payload, len(items), signal))
+        if not self._exporter.offer(Batch(signal, payload, len(items), signal)):
+            # Only a closing exporter refuses once there was room: what it did not take stays unsent for the next start.
+            return
 
     def flush(self) -> None:
         """Send what has been gathered without waiting for a full request."""
-        for signal in SIGNALS:
-            self._seal(signal)
+        for signal, lane in self._lanes.items():
+            if signal != "metrics" and self._exporter.has_room():
+                self._seal(signal, lane)
 
-    def done(self, token: object, result: Result) -> None:
-        """The exporter's answer for the oldest request of a signal: it is with the collector, or refused for good."""
-        with self._lock:
-            self._lanes[str(token)].waiting.popleft()
+    def _done(self, token: Signal | None, result: Result) -> None:
+        """The answer to the oldest request of a signal: it is with the collector, or was refused for good."""
+        if token is not None:
+            with self._lock:
+                self._lanes[token].waiting.popleft()
 
     def metrics(self, families: Sequence[MetricData]) -> None:
         """Send the metric families as they stand; skipped while an earlier request still waits."""
-        if self._exporter is None or not self._exporter.idle("metrics"):
+        if "metrics" not in self.signals or not self._exporter.idle("metrics"):
             return
-        items = [encode.encode_metric(family) for family in families if family.points]
+        items = [encode_metric(family) for family in families if family.points]
+        points = sum(len(family.points) for family in families)
         if items:
-            payload = encode.metrics_request(items, self._resource, self._scope)
-            self._exporter.offer(Batch("metrics", payload, len(items), None))
+            self._exporter.offer(Batch("metrics", metrics_request(items, self._resource, self._scope), points, None))
 
-    def counts(self) -> dict[str, Counts]:
-        """Sent, failed and retried so far, by signal."""
-        return self._exporter.counts() if self._exporter else {}
+    def counts(self) -> dict[Signal, Counts]:
+        """Sent, failed, retried and so on so far, by signal."""
+        return self._exporter.counts()
 
     def close(self, timeout: float) -> str:
         """Wait at most ``timeout`` seconds for the queue; returns why something is left, or ""."""
-        return self._exporter.close(timeout) if self._exporter else ""
+        left = self._exporter.close(timeout)
+        reasons = sorted({counts.reason for counts in self.counts().values() if counts.reason})
+        return ("; ".join(reasons) or "no answer in time") if left else ""

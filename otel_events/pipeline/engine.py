@@ -17,10 +17,11 @@ from otel_events.fold import Attempt, attempts, settled
 from otel_events.journal import Closing, pack, unpack
 from otel_events.logs import log
 from otel_events.metrics import Metrics
+from otel_events.otlp import encode_log, encode_span
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.spans import Context, context, span
-from otel_events.telemetry import LogData, SpanData
-from otel_events.traces import Closed, close, outcome_of, parent_id, place
+from otel_events.telemetry import LogData
+from otel_events.traces import close, outcome_of, parent_id, place
 
 SECOND = 1_000_000_000
 
@@ -73,10 +74,10 @@ class OpenRoot(msgspec.Struct):
 
 
 class Telemetry(msgspec.Struct):
-    """What one commit gives, ready to be encoded."""
+    """What one commit gives: encoded spans and log records."""
 
-    spans: list[SpanData] = []
-    logs: list[LogData] = []
+    spans: list[bytes]
+    logs: list[bytes]
 
 
 class Engine:
@@ -152,7 +153,7 @@ class Engine:
         if count:
             count_event(self._metrics, event, late)
         if out is not None and (late or not isinstance(event, Stat)):
-            out.logs.append(self._log(root, event, attempt, late))
+            out.logs.append(encode_log(self._log(root, event, attempt, late)))
 
     def _keep(self, known: OpenRun, event: AnyEvent) -> None:
         self._held += 1
@@ -165,7 +166,8 @@ class Engine:
         if info is None:
             return
         attempt = event.run.attempt
-        if known.finished and not info.outcome and (attempt or known.current + event.next_attempt) not in known.closed:
+        number = attempt or known.current + event.next_attempt
+        if known.finished and not info.outcome and number not in (known.closed or ()):
             known.finished = False
             root.open += 1
         if not known.start:
@@ -223,13 +225,13 @@ class Engine:
             if closing.final:
                 count_run(self._metrics, closed.attempt, closed.outcome, closed.where)
         if out is not None and not closed.where.foreign:
-            out.spans.append(span(closed.attempt, closed.where, closed.outcome, closed.previous))
+            out.spans.append(encode_span(span(closed.attempt, closed.where, closed.outcome, closed.previous)))
 
     def _lookup(self, root: OpenRoot) -> Callable[[str], Sequence[Attempt]]:
         return lambda run_id: self._folded(root, run_id)
 
     def _folded(self, root: OpenRoot, run_id: str) -> Sequence[Attempt]:
-        """The attempts of a run, folded once for as long as nothing new comes: decisions, spans and children share it."""
+        """The attempts of a run, folded once while nothing new comes: decisions, spans and children share it."""
         known = root.runs.get(run_id)
         if known is None:
             return ()

@@ -3,21 +3,26 @@
     ingest:  decode -> redact -> journal (fsync) = acknowledged -> fold -> queue -> collector
     tick:    what is over -> closings into the journal -> spans -> queue
 
-What the collector has acknowledged is known as one number, ``sent_seq``: all telemetry of the commits up to it. When the
-queue is full, or after a restart, telemetry is made again from the journal, commit by commit, with the same bytes.
+What the collector has acknowledged is known as one number, ``sent_seq``: all telemetry of the commits up to it. When
+the queue is full, or after a restart, telemetry is made again from the journal, commit by commit, with the same bytes.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
+from otel_events.errors import JournalError, OtelEventsError
 from otel_events.event import AnyEvent
 from otel_events.exposition import exposition
 from otel_events.journal import Closing, Journal
 from otel_events.metrics import Metrics
+from otel_events.otlp import Config
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.engine import Engine, Telemetry, Timing
 from otel_events.pipeline.ingest import DeadLetter, decode_records
@@ -25,6 +30,8 @@ from otel_events.pipeline.records import Record, Refused
 from otel_events.sources import Decode, decoder
 
 SECOND = 1_000_000_000
+
+_logger = logging.getLogger("otel_events")
 
 
 class Accepted(msgspec.Struct):
@@ -56,6 +63,27 @@ class Every(msgspec.Struct, frozen=True):
     checkpoint: int = 5 * SECOND
     housekeeping: int = 30 * SECOND
     metrics: int = 60 * SECOND
+
+
+class GatewayConfig(msgspec.Struct, frozen=True):
+    """How a gateway runs. ``otlp`` None: telemetry goes nowhere, the metrics are still counted and shown."""
+
+    journal: Path
+    otlp: Config | None
+    timing: Timing = Timing()
+    every: Every = Every()
+    max_bytes: int = 1 << 30
+    """Size of the journal beyond which whole traces go, the sent ones first."""
+    max_age: int = 7 * 24 * 3600 * SECOND
+    """Age (ns) beyond which a trace that is over and sent goes."""
+    keep_records: bool = False
+    """Keep the source's record beside its events, secrets masked. Off: records hold the inputs of runs (law 8)."""
+    stat_tags: tuple[str, ...] = ()
+    """Tags of stats that become labels; others do not (law 7)."""
+
+
+PERIOD = 0.2
+"""Seconds between two ticks of a started gateway."""
 
 
 class Gateway:
@@ -90,24 +118,59 @@ class Gateway:
             "metrics": self._export_metrics,
         }
         self._next = dict.fromkeys(self._chores, 0)
+        self._noted = -1, -1
         self._draining = False
         self._trouble = ""
+        self._stopped = threading.Event()
+        self._ticker: threading.Thread | None = None
+        metrics.active = self._engine.active
         self._resume()
+
+    @classmethod
+    def open(cls, config: GatewayConfig, clock: Callable[[], int] = time.time_ns) -> Gateway:
+        """A gateway over the journal at that path, made where there is none. JournalError, ConfigError."""
+        delivery = Delivery.open(config.otlp)
+        journal = Journal.open(config.journal, max_bytes=config.max_bytes, max_age_ns=config.max_age, clock=clock)
+        return cls(
+            journal,
+            Metrics(start=clock(), tags=config.stat_tags),
+            delivery,
+            timing=config.timing,
+            every=config.every,
+            clock=clock,
+            keep_records=config.keep_records,
+        )
+
+    def start(self) -> None:
+        """Tick in a thread of its own until the gateway is closed."""
+        self._ticker = threading.Thread(target=self._run, name="otel-events-gateway", daemon=True)
+        self._ticker.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(PERIOD):
+            try:
+                self.tick()
+                self._trouble = ""
+            except OtelEventsError as error:
+                # Readiness tells it and the next tick tries again: nothing that was acknowledged depends on this one.
+                self._trouble = str(error)
+            except Exception as error:
+                self._trouble = f"{type(error).__name__}: {error}"
+                _logger.exception("the gateway's tick failed; it goes on with the next")
 
     # --- restart ---------------------------------------------------------------------------------------------------
 
     def _load(self, key: bytes, upto: int) -> Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]:
-        for chunk in self._journal.root_chunks(key, upto):
+        for chunk in self._journal.root_chunks(key, upto, records=False):
             yield chunk.events, chunk.closings
 
     def _resume(self) -> None:
         """Continue where the last process stopped: counters from their snapshot, open runs and unsent telemetry from
         the journal."""
         journal, now = self._journal, self._clock()
-        snapshot = journal.metrics_snapshot()
-        if snapshot:
-            self._metrics.restore(snapshot.body)
-        counted = snapshot.seq if snapshot else 0
+        counted, state = journal.snapshot or (0, b"")
+        if state:
+            self._metrics.restore(state)
         for _ in self._walk(counted, count=True, emit=False):
             pass
         keys = [row.key for row in journal.roots(open_only=True)]
@@ -120,11 +183,14 @@ class Gateway:
     def _walk(self, after: int, count: bool, emit: bool) -> Iterator[tuple[int, Telemetry]]:
         """The commits after ``after``, once more, through an engine of their own: same journal, same bytes."""
         engine = Engine(self._metrics, self._load, self._timing)
-        for seq, chunks in self._journal.commits(after):
-            events = {key: chunk.events for key, chunk in chunks.items() if chunk.events}
-            closings = {key: chunk.closings for key, chunk in chunks.items() if chunk.closings}
-            yield seq, engine.apply(seq, events, closings, (), self._clock(), count, emit)
-            engine.forget(self._clock() + self._timing.forget)
+        while after < self._journal.last_seq:
+            upto = self._journal.last_seq
+            for seq, chunks in self._journal.commits(after, records=False):
+                events = {key: chunk.events for key, chunk in chunks.items() if chunk.events}
+                closings = {key: chunk.closings for key, chunk in chunks.items() if chunk.closings}
+                yield seq, engine.apply(seq, events, closings, (), self._clock(), count, emit)
+                engine.forget(self._clock() + self._timing.forget)
+            after = upto
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -134,6 +200,7 @@ class Gateway:
         decode = self._decoders.get(source) or self._decoders.setdefault(source, decoder(source))
         batch = decode_records(source, decode, records, self._keep)
         with self._lock:
+            self._open_for_more()
             self._metrics.received(source, batch.records)
             for letter in batch.dead:
                 self._journal.dead(letter.source, letter.where, letter.reason, letter.record)
@@ -145,16 +212,22 @@ class Gateway:
     def offer(self, source: str, events: Sequence[AnyEvent]) -> Accepted:
         """Take events that were made in this process (already redacted by whoever made them)."""
         with self._lock:
+            self._open_for_more()
             duplicates = self._commit(events, None)
             self._metrics.taken(source, len(events) - duplicates, duplicates)
         return Accepted(len(events) - duplicates, duplicates, [])
 
+    def _open_for_more(self) -> None:
+        if self._draining:
+            raise JournalError("the gateway is closing and takes nothing more; send the records again to the next one")
+
     def _commit(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None) -> int:
         now = self._clock()
         closings = self._engine.decide(now)
+        before = self._journal.last_seq
         commit = self._journal.append(events, kept, closings, done=self._maybe_done)
         self._maybe_done = []
-        if not commit.seq:
+        if commit.seq == before:
             return commit.duplicates
         made = self._engine.apply(commit.seq, commit.roots, closings, commit.fresh, now)
         self._maybe_done = self._engine.done(closings)
@@ -175,6 +248,8 @@ class Gateway:
     def tick(self) -> None:
         """Close what is over, move telemetry on, keep house. Called a few times a second; cheap when idle."""
         with self._lock:
+            if self._draining:
+                return
             now = self._clock()
             self._commit((), None)
             self._catch_up()
@@ -194,7 +269,16 @@ class Gateway:
                 self._delivery.offer(*step)
 
     def _checkpoint(self, now: int) -> None:
-        self._journal.checkpoint(self._delivery.sent_seq, self._metrics.snapshot())
+        self._note()
+        self._journal.checkpoint()
+
+    def _note(self) -> None:
+        """What a restart goes on from; on disk with the journal's next transaction."""
+        sent, last = self._delivery.sent_seq, self._journal.last_seq
+        if (sent, last) != self._noted:
+            self._journal.sent_seq = sent
+            self._journal.set_snapshot(last, self._metrics.snapshot())
+            self._noted = sent, last
 
     def _housekeeping(self, now: int) -> None:
         silent = self._engine.silent(now)
@@ -213,7 +297,9 @@ class Gateway:
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """(body, content type) of /metrics for an Accept header."""
-        self._self_metrics()
+        with self._lock:
+            if not self._draining:
+                self._self_metrics()
         return exposition(self._metrics, accept, self._clock())
 
     def _self_metrics(self) -> None:
@@ -225,21 +311,31 @@ class Gateway:
     def health(self) -> Health:
         """Whether the gateway takes records, and why not."""
         reasons = [reason for reason in (self._trouble, "draining" if self._draining else "") if reason]
-        stats = self._journal.stats()
+        with self._lock:
+            if self._draining:
+                return Health(False, reasons, 0, 0, 0)
+            stats = self._journal.stats()
         return Health(not reasons, reasons, stats.last_seq, self._delivery.sent_seq, stats.open_roots)
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def drain_and_close(self, timeout: float = 5.0) -> Unsent:
         """Stop taking records, send what can be sent in ``timeout`` seconds, write the checkpoint, close the journal.
-        Runs that are still open stay so: the next start goes on with them."""
+
+        Runs that are still open stay so: the next start goes on with them. Any number of times.
+        """
+        self._stopped.set()
+        if self._ticker is not None:
+            self._ticker.join()
         with self._lock:
+            if self._draining:
+                return Unsent(0)
             self._draining = True
             self._catch_up()
             self._delivery.flush()
         reason = self._delivery.close(timeout)
         with self._lock:
-            self._journal.checkpoint(self._delivery.sent_seq, self._metrics.snapshot())
+            self._note()
             unsent = self._journal.last_seq - self._delivery.sent_seq
             self._journal.close()
         return Unsent(unsent, reason if unsent else "")

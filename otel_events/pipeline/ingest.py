@@ -12,8 +12,8 @@ from otel_events.event import AnyEvent
 from otel_events.pipeline.records import Record, Refused
 from otel_events.sources import Decode
 
-_TEXT_STARTS = frozenset(b'{[ \t\r\n"')
-"""First bytes of JSON and text: escapes and base64 can hide letters in it, so only a full look at the values counts."""
+_TEXT_STARTS = (b"{", b"[", b'"')
+"""How JSON and text begin: escapes and base64 can hide letters in it, so only a full look at the values counts."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
             reason = f"the {source} decoder failed on it ({type(error).__name__}: {error}); please report this record"
             batch.dead.append(_letter(source, record.where, reason, body, len(body)))
             continue
-        if body[0] in _TEXT_STARTS or redact.suspicious(body):
+        if body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body):
             found = redact.events(found)
         batch.events += found
         if keep:

@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 class ReplaySink(Protocol):
-    """Where a replay goes. ``write`` takes what one root gave; raising ends the replay with everything in the journal."""
+    """Where a replay goes. ``write`` takes what one root gave; raising ends the replay."""
 
     def write(self, spans: list[SpanData], logs: list[LogData]) -> None: ...
     def finish(self, metrics: Metrics, dead: list[DeadLetter]) -> None: ...

@@ -1,0 +1,118 @@
+"""Where a replay goes: files in the collector's own format, or the collector."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from otel_events.errors import ConfigError, ExportError
+from otel_events.exposition import Writer
+from otel_events.metrics import COMMON, Metrics
+from otel_events.otlp import Config, encode_log, encode_span, logs_line, traces_line
+from otel_events.pipeline.delivery import SCOPE, Delivery
+from otel_events.pipeline.engine import Telemetry
+from otel_events.pipeline.ingest import DeadLetter
+from otel_events.telemetry import LogData, SpanData
+
+LINE = 512
+"""Spans or log records an export request, so a line."""
+
+T = TypeVar("T")
+
+
+class FileSink:
+    """``traces.jsonl``, ``logs.jsonl`` (OTLP JSON, one export request a line), ``metrics.prom`` (exposition text, the
+    families of runs) and ``dead_letters.jsonl``. The files appear, whole, when the replay is through."""
+
+    NAMES = ("traces.jsonl", "logs.jsonl", "metrics.prom", "dead_letters.jsonl")
+
+    def __init__(self, out: Path, config: Config) -> None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._files = {name: (out / f".{name}.part").open("wb") for name in self.NAMES}
+        except OSError as error:
+            raise ConfigError(f"cannot write to {out}: {error.strerror}; name a folder of yours with --out") from error
+        self._out = out
+        self._resource = config.resource
+
+    def write(self, spans: list[SpanData], logs: list[LogData]) -> None:
+        for some in _split(spans):
+            self._files["traces.jsonl"].write(traces_line(some, self._resource, SCOPE))
+        for group in _split(logs):
+            self._files["logs.jsonl"].write(logs_line(group, self._resource, SCOPE))
+
+    def finish(self, metrics: Metrics, dead: Sequence[DeadLetter]) -> None:
+        self._files["metrics.prom"].write(_of_runs(metrics))
+        for letter in dead:
+            self._files["dead_letters.jsonl"].write(dead_letter_line(letter))
+        self.close()
+        for name in self._files:
+            os.replace(self._out / f".{name}.part", self._out / name)
+
+    def close(self) -> None:
+        """Let go of the files; any number of times."""
+        for file in self._files.values():
+            file.close()
+
+
+def _of_runs(metrics: Metrics) -> bytes:
+    """The families that tell of runs, as text: what tells of ourselves depends on how often a record was given."""
+    families = [one for one in metrics.collect(0) if one.label_names[: len(COMMON)] == COMMON]
+    return Writer().write(families, False)
+
+
+def dead_letter_line(letter: DeadLetter) -> bytes:
+    """One JSON object: source, where, reason, length in bytes, and the record as text (what is none: escaped)."""
+    fields = msgspec.structs.asdict(letter) | {"record": letter.record.decode("utf-8", "backslashreplace")}
+    return msgspec.json.encode(fields) + b"\n"
+
+
+def _split(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), LINE):
+        yield items[start : start + LINE]
+
+
+class OtlpSink:
+    """The collector. ``write`` waits while the queue is full, so memory stays flat; ``finish`` waits for the last yes.
+
+    Raises ExportError when the collector takes nothing for ``patience`` seconds: with a journal of its own the input
+    need not be read again.
+    """
+
+    def __init__(self, config: Config, patience: float = 30.0, environ: Mapping[str, str] = os.environ) -> None:
+        self._delivery, self._patience = Delivery.open(config, environ), patience
+        self._seq = 0
+
+    def write(self, spans: list[SpanData], logs: list[LogData]) -> None:
+        self._wait(self._delivery.has_room)
+        self._seq += 1
+        self._delivery.offer(self._seq, Telemetry([encode_span(one) for one in spans], [encode_log(x) for x in logs]))
+
+    def finish(self, metrics: Metrics, dead: Sequence[DeadLetter]) -> None:
+        self._delivery.flush()
+        self._delivery.metrics(metrics.collect(time.time_ns()))
+        self._wait(lambda: not any(counts.queued for counts in self._delivery.counts().values()))
+
+    def close(self) -> None:
+        """Let go of connections; any number of times."""
+        self._delivery.close(0.5)
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        """Until it is so; patience begins anew with every request that is done."""
+        waited, queued = 0.0, -1
+        while not until():
+            now = sum(counts.queued for counts in self._delivery.counts().values())
+            waited = waited + 0.02 if now == queued else 0.0
+            queued = now
+            if waited >= self._patience:
+                raise ExportError(f"gave up after {self._patience:g} s without an answer: {self._reason()}")
+            time.sleep(0.02)
+
+    def _reason(self) -> str:
+        reason = self._delivery.close(0.5)
+        return f"{reason}; look at OTEL_EXPORTER_OTLP_ENDPOINT, or write files with --out"
