@@ -23,7 +23,7 @@ from otel_events.errors import JournalError
 from otel_events.event import AnyEvent
 from otel_events.journal import repair, retain, schema
 from otel_events.journal.lock import WriterLock
-from otel_events.journal.pack import Closing
+from otel_events.journal.pack import Closing, guard
 from otel_events.journal.part import Part, Records, part
 from otel_events.journal.reader import Reader
 from otel_events.journal.retain import Trimmed
@@ -283,7 +283,7 @@ class Journal(Reader):
         if root is None and not events:
             return None  # closings of a root that has been dropped
         seen = set[int]() if root is None or not dedupe else self._known.seen(root)
-        new = part(key, events, records, closings, seen, dedupe)
+        new = part(self._seq + 1, key, events, records, closings, seen, dedupe)
         if new is None:
             return None
         if root is None:
@@ -318,17 +318,17 @@ class Journal(Reader):
     def _work(self, seq: int, parts: Parts, done: Collection[bytes]) -> list[tuple[str, list[Any]]]:
         """The statements of a commit, each with its rows; brings the roots and counters in memory up to it."""
         now, sums, known = self._clock(), self._sums, self._known
+        opens = [(0, root.id) for root in map(known.get, done) if root is not None and self._turn(root, False)]
         chunks: list[Any] = []
-        opened = dict.fromkeys(done, False)
         for place, (root, added) in enumerate(parts):
             root.last, root.written = seq << schema.PLACE_BITS | place, now
             if added.events:
                 root.count(added.events)
                 known.mark(root, added.marks)
                 sums.events += len(added.events)
-                opened[root.key] = True
+                if self._turn(root, True) and not root.fresh:
+                    opens.append((1, root.id))
             chunks.append((root.last, root.id, added.body, added.records))
-        opens = self._opens(opened)
         fresh = [root for root, _ in parts if root.fresh]
         sums.roots += len(fresh)
         work: list[tuple[str, list[Any]]] = [
@@ -338,24 +338,19 @@ class Journal(Reader):
             ("INSERT INTO chunk VALUES (?, ?, ?, ?)", chunks),
             ("INSERT INTO batch VALUES (?, ?)", [(seq, now)] if parts else []),
             *self._retention.letters(self._dead, sums, now),
-            ("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(self._meta.items())),
+            ("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(name, guard(value)) for name, value in self._meta.items()]),
         ]
         for root in fresh:
             root.fresh = False
         return work
 
-    def _opens(self, opened: Mapping[bytes, bool]) -> list[tuple[int, int]]:
-        """Bring ``Root.open`` up to date; rows for those whose row exists already and has to change."""
-        rows = []
-        for key, now_open in opened.items():
-            root = self._known.get(key)
-            if root is None or root.open == now_open:
-                continue
-            root.open = now_open
-            self._sums.open_roots += 1 if now_open else -1
-            if not root.fresh:
-                rows.append((int(now_open), root.id))
-        return rows
+    def _turn(self, root: Root, is_open: bool) -> bool:
+        """Open or close a root; whether that is a change."""
+        if root.open == is_open:
+            return False
+        root.open = is_open
+        self._sums.open_roots += 1 if is_open else -1
+        return True
 
     def _write(self, work: Sequence[tuple[str, list[Any]]]) -> None:
         db = self._db

@@ -20,7 +20,8 @@ from otel_events.event import AnyEvent, Error, Link, Log, PhaseChange, Report, R
 
 Row = Sequence[Any]
 
-_encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+_encode = _encoder.encode
 _decode = msgspec.msgpack.Decoder().decode
 
 UNPACKABLE = (ValueError, OverflowError, TypeError)
@@ -118,15 +119,16 @@ def _links(rows: Row) -> tuple[Link, ...]:
     return tuple([Link(*row) for row in rows]) if rows else ()
 
 
-def pack_strict(event: AnyEvent) -> bytes:
+def pack_all(events: Sequence[AnyEvent]) -> list[bytes]:
     """As ``pack``, but raises one of ``UNPACKABLE`` where a value has to be made plain first."""
-    return _encode(_ROWS[type(event)](event))
+    rows, encode = _ROWS, _encode
+    return [encode(rows[type(event)](event)) for event in events]
 
 
 def pack(event: AnyEvent) -> bytes:
     """The event without its run, as bytes. Never raises for a value that an event may hold."""
     try:
-        return pack_strict(event)
+        return _encode(_ROWS[type(event)](event))
     except UNPACKABLE:
         return _encode(_plain_row(_ROWS[type(event)](event)))
 
@@ -134,17 +136,20 @@ def pack(event: AnyEvent) -> bytes:
 def unpack(run: Run, packed: bytes) -> AnyEvent:
     """The event that ``pack`` made the bytes of, as one of ``run``."""
     row = _decode(packed)
-    return _EVENTS[row[0]](run, row)
+    make: Callable[[Run, Row], AnyEvent] = _EVENTS[row[0]]
+    return make(run, row)
 
 
 def plain(event: AnyEvent) -> AnyEvent:
     """The event as it is read back: itself, unless something in it or in its run has to be made plain."""
     run = plain_run(event.run)
     try:
-        pack_strict(event)
+        packed = pack_all([event])[0]
+        if run is event.run:
+            return event
     except UNPACKABLE:
-        return unpack(run, pack(event))
-    return event if run is event.run else unpack(run, pack_strict(event))
+        packed = pack(event)
+    return unpack(run, packed)
 
 
 def plain_run(run: Run) -> Run:
@@ -213,30 +218,55 @@ _NUMBERS: dict[int, dict[int, Callable[[Any], Any]]] = {
 """Kind of event -> place in its row -> how a number there is made to fit: these fields must stay numbers."""
 
 
-def seal(value: Any) -> bytes:
+def seal(value: Any) -> bytearray:
     """msgpack with its CRC-32 in front."""
-    body = _encode(value)
-    return crc32(body).to_bytes(_CRC, "big") + body
+    sealed = bytearray(_CRC)
+    _encoder.encode_into(value, sealed, _CRC)
+    sealed[:_CRC] = crc32(memoryview(sealed)[_CRC:]).to_bytes(_CRC, "big")
+    return sealed
 
 
 def unseal(sealed: bytes) -> Any:
     """The value that ``seal`` took; UnreadableError where a bit has changed since."""
-    if crc32(memoryview(sealed)[_CRC:]) != int.from_bytes(sealed[:_CRC], "big"):
-        raise UnreadableError("the checksum does not fit")
+    body = unguard(sealed)
     try:
-        return _decode(memoryview(sealed)[_CRC:])
+        return _decode(body)
     except (msgspec.MsgspecError, ValueError) as error:
         raise UnreadableError(str(error)) from error
 
 
-def seal_chunk(key: bytes, runs: Sequence[Run], packed: Sequence[bytes], closings: Sequence[Closing]) -> bytes:
-    """The body of a chunk: ``packed[i]`` is of ``runs[i]``. Raises one of UNPACKABLE where a run is not plain."""
-    table = dict.fromkeys(runs)
-    for at, run in enumerate(table):
-        table[run] = at
+def guard(value: bytes) -> bytes:
+    """The value with its CRC-32 in front."""
+    return crc32(value).to_bytes(_CRC, "big") + value
+
+
+def unguard(guarded: Any) -> bytes:
+    """The value that ``guard`` took; UnreadableError where a bit has changed since, or where it is no bytes at all."""
+    if not isinstance(guarded, bytes):
+        raise UnreadableError(f"bytes expected, {type(guarded).__name__} found")
+    value = guarded[_CRC:]
+    if len(guarded) < _CRC or crc32(value) != int.from_bytes(guarded[:_CRC], "big"):
+        raise UnreadableError("the checksum does not fit")
+    return value
+
+
+def seal_chunk(
+    seq: int,
+    key: bytes,
+    runs: Sequence[Run],
+    hashes: Sequence[int],
+    packed: Sequence[bytes],
+    closings: Sequence[Closing],
+) -> bytearray:
+    """The body of a chunk: ``packed[i]`` is of ``runs[i]``. Raises one of UNPACKABLE where a run is not plain.
+
+    Runs are told apart by ``hashes``, their 64-bit hashes, like the marks.
+    """
+    table = dict(zip(hashes, runs, strict=True))
+    place = {found: at for at, found in enumerate(table)}
     head = (runs[0].source, runs[0].namespace, runs[0].root) if runs else ("", "", "")
-    rows = [_run_row(run, head) for run in table]
-    return seal((key, head, rows, [table[run] for run in runs], packed, closings))
+    rows = [_run_row(run, head) for run in table.values()]
+    return seal((seq, key, head, rows, [place[found] for found in hashes], packed, closings))
 
 
 def _run_row(run: Run, head: tuple[str, str, str]) -> Row:
@@ -268,12 +298,16 @@ class Opened(msgspec.Struct, frozen=True):
 
     def marks(self) -> list[int]:
         """What the events are recognised by when they come again (see ``marks``)."""
-        return marks([self.runs[at] for at in self.index], self.packed)
+        hashes = list(map(hash, self.runs))
+        return marks([hashes[at] for at in self.index], self.packed)
 
 
-def marks(runs: Sequence[Run], packed: Sequence[bytes]) -> list[int]:
-    """One 64-bit number for each event, equal for exact repeats. Of this process only: Python keys its hashes anew."""
-    return list(map(hash, zip(map(hash, runs), packed, strict=True)))
+def marks(hashes: Sequence[int], packed: Sequence[bytes]) -> list[int]:
+    """One 64-bit number for each event, equal for exact repeats. Of this process only: Python keys its hashes anew.
+
+    ``hashes`` are those of the events' runs. Two events of one root are taken for one with a chance of 2^-64.
+    """
+    return list(map(hash, zip(hashes, packed, strict=True)))
 
 
 _T = TypeVar("_T")
@@ -288,11 +322,13 @@ def _guarded(read: Callable[[], _T]) -> _T:
         raise UnreadableError(f"not a form that this version knows: {error}") from error
 
 
-def open_chunk(body: bytes) -> Opened:
-    """The body of a chunk; UnreadableError where it is damaged."""
+def open_chunk(seq: int, body: bytes) -> Opened:
+    """The body of a chunk of commit ``seq``; UnreadableError where it is damaged, or of another commit."""
 
     def read() -> Opened:
-        key, head, rows, index, packed, closings = unseal(body)
+        of, key, head, rows, index, packed, closings = unseal(body)
+        if of != seq:
+            raise UnreadableError(f"a chunk of commit {of} stands in the place of one of {seq}")
         runs = [_run_of(row, head) for row in rows]
         return Opened(key, tuple(head), runs, index, packed, [Closing(*row) for row in closings])
 
@@ -300,10 +336,10 @@ def open_chunk(body: bytes) -> Opened:
 
 
 def read_chunk(seq: int, body: bytes, records: bytes | None = None) -> Chunk:
-    """A chunk with its events, and with its records where their bytes are given; UnreadableError where it is damaged."""
+    """A chunk with its events, and its records where their bytes are given; UnreadableError where it is damaged."""
 
     def read() -> Chunk:
-        opened = open_chunk(body)
+        opened = open_chunk(seq, body)
         none: list[bytes | None] = [None] * len(opened.packed)
         kept = none if records is None else open_records(records)
         return Chunk(seq, opened.key, opened.events(), kept, opened.closings)
@@ -311,7 +347,7 @@ def read_chunk(seq: int, body: bytes, records: bytes | None = None) -> Chunk:
     return _guarded(read)
 
 
-def seal_records(records: Sequence[bytes | None]) -> bytes | None:
+def seal_records(records: Sequence[bytes | None]) -> bytearray | None:
     """The source records of a chunk's events, each kept once where neighbours share it; None where there are none."""
     distinct: list[bytes] = []
     index: list[int] = []

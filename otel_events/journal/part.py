@@ -11,7 +11,7 @@ from otel_events.journal.pack import (
     UNPACKABLE,
     Closing,
     marks,
-    pack_strict,
+    pack_all,
     plain,
     plain_closing,
     seal_chunk,
@@ -26,11 +26,12 @@ class Part(msgspec.Struct):
 
     events: list[AnyEvent]
     marks: set[int]
-    body: bytes
-    records: bytes | None
+    body: bytearray
+    records: bytearray | None
 
 
 def part(
+    seq: int,
     key: bytes,
     events: list[AnyEvent],
     records: Records,
@@ -38,15 +39,16 @@ def part(
     seen: set[int],
     dedupe: bool,
 ) -> Part | None:
-    """The part of a commit that is new to a root of which ``seen`` are the marks; None where nothing is."""
+    """The part of commit ``seq`` that is new to a root of which ``seen`` are the marks; None where nothing is."""
     try:
-        return _part(key, events, records, closings, seen, dedupe)
+        return _part(seq, key, events, records, closings, seen, dedupe)
     except UNPACKABLE:
         plain_events, plain_closings = list(map(plain, events)), list(map(plain_closing, closings))
-        return _part(key, plain_events, records, plain_closings, seen, dedupe)
+        return _part(seq, key, plain_events, records, plain_closings, seen, dedupe)
 
 
 def _part(
+    seq: int,
     key: bytes,
     events: list[AnyEvent],
     records: Records,
@@ -54,18 +56,20 @@ def _part(
     seen: set[int],
     dedupe: bool,
 ) -> Part | None:
-    packed = list(map(pack_strict, events))
+    packed = pack_all(events)
     runs = [event.run for event in events]
-    found = marks(runs, packed)
+    hashes = list(map(hash, runs))
+    found = marks(hashes, packed)
     unique = set(found)
     if dedupe and (len(unique) < len(found) or not seen.isdisjoint(unique)):
         at = _first_seen(found, seen)
-        events, packed, runs = [events[i] for i in at], [packed[i] for i in at], [runs[i] for i in at]
+        events, packed = [events[i] for i in at], [packed[i] for i in at]
+        runs, hashes = [runs[i] for i in at], [hashes[i] for i in at]
         records = None if records is None else [records[i] for i in at]
         unique -= seen
     if not events and not closings:
         return None
-    body = seal_chunk(key, runs, packed, closings)
+    body = seal_chunk(seq, key, runs, hashes, packed, closings)
     return Part(events, unique, body, None if records is None else seal_records(records))
 
 

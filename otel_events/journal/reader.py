@@ -17,7 +17,7 @@ import msgspec
 
 from otel_events.errors import JournalError
 from otel_events.journal import schema
-from otel_events.journal.pack import Chunk, UnreadableError, open_chunk, plain_text, read_chunk
+from otel_events.journal.pack import Chunk, UnreadableError, open_chunk, plain_text, read_chunk, unguard
 from otel_events.journal.roots import Counters
 
 _PAGE = 32
@@ -119,7 +119,10 @@ class Reader:
     def get(self, name: str) -> bytes | None:
         """A cursor or other small value kept beside the events."""
         rows = self._rows("SELECT value FROM meta WHERE name = ?", name)
-        return rows[0][0] if rows else None
+        try:
+            return unguard(rows[0][0]) if rows else None
+        except UnreadableError as error:
+            raise self._damaged(name, error) from error
 
     @property
     def snapshot(self) -> tuple[int, bytes] | None:
@@ -220,8 +223,8 @@ class Reader:
         at = _TOP
         while rows := self._rows(sql, at, _PAGE):
             at = rows[-1][0]
-            for _, body, *root in rows:
-                if root[1] not in found and needle in body and self._holds(body, run_id):
+            for id_, body, *root in rows:
+                if root[1] not in found and needle in body and self._holds(id_, body, run_id):
                     found[root[1]] = _root_row(root)
         return list(found.values())
 
@@ -247,10 +250,13 @@ class Reader:
     def _counters(self) -> Counters:
         try:
             return Counters.load(self._db)
-        except msgspec.MsgspecError as error:
-            raise JournalError(
-                f"cannot read {self.path}: its counters are damaged ({error}); the next writer to open it repairs it"
-            ) from error
+        except (UnreadableError, msgspec.MsgspecError) as error:
+            raise self._damaged("counters", error) from error
+
+    def _damaged(self, name: str, error: Exception) -> JournalError:
+        return JournalError(
+            f"cannot read {name!r} of {self.path}: {error}; the next writer that opens the journal repairs it"
+        )
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
         with schema.told(self.path, "read"):
@@ -266,9 +272,9 @@ class Reader:
             except UnreadableError:
                 self.unreadable += 1
 
-    def _holds(self, body: bytes, run_id: str) -> bool:
+    def _holds(self, id_: int, body: bytes, run_id: str) -> bool:
         try:
-            return any(run.id == run_id for run in open_chunk(body).runs)
+            return any(run.id == run_id for run in open_chunk(id_ >> schema.PLACE_BITS, body).runs)
         except UnreadableError:
             self.unreadable += 1
             return False

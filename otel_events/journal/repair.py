@@ -1,16 +1,17 @@
 """Opening a journal whatever is at its path: a sound one is opened, anything else is moved aside and read as far as
 it can be. What bbolt does with a damaged file (it panics at every start) must not happen here.
 
-A file is moved aside (``<name>.quarantined-<n>``, with its WAL) when it is not ours or when SQLite's quick check finds
-damage; the new journal keeps the old numbers of commits, so cursors and what was sent stay true.
+A file is moved aside (``<name>.quarantined-<n>``, with its WAL) when it is not ours or when SQLite's integrity check
+finds damage (it reads the whole file: about 1 s for 1 GB in the page cache). The new journal keeps the old numbers of
+commits, so cursors and what was sent stay true.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ import msgspec
 from otel_events.errors import JournalError
 from otel_events.journal import schema
 from otel_events.journal.lock import WriterLock
-from otel_events.journal.pack import UnreadableError, read_chunk
+from otel_events.journal.pack import UnreadableError, read_chunk, unguard
 from otel_events.journal.roots import Counters
 
 _TOP = 2**63 - 1
-_PAGE = 64
-_TRIES = 4_000
-"""Failed queries after which salvage stops looking for rows beyond damaged pages."""
+_SMALLEST = 512
+"""Bytes of SQLite's smallest page; it takes what is shorter for an empty database."""
+_MOST_COMMITS = 1 << 40
+"""Numbers beyond this are damage."""
+_MOST_BETWEEN = 1_000_000
+"""Chunks that are looked for one by one between two damaged pages."""
 _ENVIRONMENT = (schema.BUSY, schema.LOCKED, schema.NO_MEMORY, schema.IO_ERROR, schema.FULL, schema.CANT_OPEN)
 """Errors that say something of the machine, not of the file: they are raised, nothing is moved."""
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged file raises; the second where SQLite's message quotes the damage."""
 
 
 class OpenReport(msgspec.Struct, frozen=True):
@@ -58,31 +64,49 @@ def open_file(
     path: Path, durability: schema.Durability, clock: Callable[[], int]
 ) -> tuple[sqlite3.Connection, OpenReport]:
     """A connection to a sound journal of this version. JournalError for a later version; sqlite3.Error for the disk."""
+    new = path.with_name(path.name + "-salvaged")
+    if path.exists():
+        _remove(new)  # of a salvage that was cut off
+    elif new.exists():
+        new.rename(path)  # cut off between the two renames
     reason = _damage(path) if path.exists() and path.stat().st_size else ""
-    aside = _move_aside(path) if reason else None
+    report = _replace(path, new, reason, clock()) if reason else OpenReport()
     if not path.exists():
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _create(path)
         _sync_folder(path.parent)
     db = schema.connect(path, "rw")
     try:
         schema.prepare(db, durability)
-        if aside is None:
-            return db, OpenReport()
-        salvaged, lost = _salvage(aside, db, clock())
-        return db, OpenReport(aside, salvaged, lost, reason)
     except BaseException:
         db.close()
         raise
+    return db, report
+
+
+def _create(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _damage(path: Path) -> str:
     """Why a file cannot be used as it is; "" where it can."""
+    size = path.stat().st_size
+    if size < _SMALLEST:
+        return "cut short"
+    wal = path.with_name(path.name + "-wal")
+    whole = wal.exists() and wal.stat().st_size > 0  # then the WAL may hold the end of the file
     db: sqlite3.Connection | None = None
     try:
         db = schema.connect(path, "rw")
+        if not whole and size % schema.page_size(db):
+            return "cut short"
         return _fault(path, db)
-    except sqlite3.DatabaseError as error:
-        if schema.code(error) in _ENVIRONMENT:
+    except _DAMAGE as error:
+        if isinstance(error, sqlite3.Error) and schema.code(error) in _ENVIRONMENT:
             raise
         return str(error)
     finally:
@@ -104,14 +128,37 @@ def _fault(path: Path, db: sqlite3.Connection) -> str:
         )
     if not 0 < version <= schema.VERSION:
         return f"impossible journal version {version}"
-    found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    # A damaged header can make SQLite take the file for read-only; that this user may write it is known by now.
+    db.execute("BEGIN IMMEDIATE")
+    db.execute(f"PRAGMA user_version = {version}")
+    db.execute("ROLLBACK")
+    found = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
     if found != "ok":
         return found
     try:
+        for _, value in db.execute("SELECT name, value FROM meta"):
+            unguard(value)
         Counters.load(db)
-    except msgspec.MsgspecError as error:
-        return f"counters: {error}"
+    except (UnreadableError, msgspec.MsgspecError) as error:
+        return f"cursors: {error}"
     return ""
+
+
+def _replace(path: Path, new: Path, reason: str, now: int) -> OpenReport:
+    """Put a sound journal with all that can be read in the place of a damaged file, which is moved aside."""
+    _create(new)
+    db = schema.connect(new, "rw")
+    try:
+        schema.prepare(db, "full")
+        db.execute("BEGIN IMMEDIATE")
+        salvaged, lost = _salvage(path, db, now)
+        db.execute("COMMIT")
+    finally:
+        db.close()
+    aside = _move_aside(path)
+    new.rename(path)
+    _sync_folder(path.parent)
+    return OpenReport(aside, salvaged, lost, reason)
 
 
 def _move_aside(path: Path) -> Path:
@@ -123,7 +170,6 @@ def _move_aside(path: Path) -> Path:
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.rename(aside.with_name(aside.name + suffix))
-    _sync_folder(path.parent)
     return aside
 
 
@@ -135,18 +181,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _salvage(aside: Path, new: sqlite3.Connection, now: int) -> tuple[int, int | None]:
+def _salvage(damaged: Path, new: sqlite3.Connection, now: int) -> tuple[int, int | None]:
     """Copy what can be read; (events kept, events lost or None)."""
     try:
-        old = schema.connect(aside, "rw")
-    except sqlite3.DatabaseError:
+        old = schema.connect(damaged, "rw", damaged=True)
+    except _DAMAGE:
         return 0, None
     try:
-        old.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        new.execute("BEGIN IMMEDIATE")
         kept = _Salvaged(new, now)
         kept.take(old)
-        new.execute("COMMIT")
     finally:
         old.close()
     expected = _expected(old_counters=kept.old_counters)
@@ -185,52 +228,58 @@ class _Salvaged:
         self._batches(old)
         self._counters(self._dead(old))
 
-    def _chunk(self, id_: int, body: object, records: object) -> None:
+    def _chunk(self, id_: int, body: Any, records: Any) -> None:
         try:
-            chunk = read_chunk(id_ >> schema.PLACE_BITS, body, records)  # type: ignore[arg-type]
-        except (UnreadableError, TypeError, ValueError):
+            chunk = read_chunk(id_ >> schema.PLACE_BITS, body, records)
+        except UnreadableError:
             return
         row = self._roots.get(chunk.key)
         if row is None:
-            text = ["", "", ""] if not chunk.events else _text(chunk.events[0].run)
-            row = self._roots[chunk.key] = [len(self._roots) + 1, chunk.key, *text, 0, 0, 0, 0, self._now, 1]
-        times = [max(-(2**63), min(event.time, 2**63 - 1)) for event in chunk.events]
-        if times:
-            row[2:5] = _text(chunk.events[0].run)
+            row = [len(self._roots) + 1, chunk.key, "", "", "", 0, 0, 0, 0, self._now, 1]
+        if not self._insert("chunk", (id_, row[0], body, records)):
+            return  # a damaged tree can lead to one page twice
+        self._roots[chunk.key] = row
+        self._top = max(self._top, chunk.seq)
+        row[7] = max(id_, row[7])
+        if chunk.events:
+            times = [max(-(2**63), min(event.time, 2**63 - 1)) for event in chunk.events]
+            run = chunk.events[0].run
+            row[2:5] = run.source, run.namespace, run.root
             row[5] = min([*times, row[5]]) if row[8] else min(times)
             row[6] = max([*times, row[6]]) if row[8] else max(times)
-        row[7] = id_
-        row[8] += len(times)
-        self.events += len(times)
-        self._top = max(self._top, chunk.seq)
-        self._new.execute("INSERT INTO chunk VALUES (?, ?, ?, ?)", (id_, row[0], body, records))
+            row[8] += len(times)
+            self.events += len(times)
+
+    def _insert(self, table: str, row: tuple[Any, ...]) -> bool:
+        """Whether the row went in: not one that is there, nor one with a value of another type."""
+        marks = ", ".join("?" * len(row))
+        sql = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"  # noqa: S608 - constants
+        return self._new.execute(sql, row).rowcount == 1
 
     def _meta(self, old: sqlite3.Connection) -> None:
-        try:
-            rows = old.execute("SELECT name, value FROM meta").fetchall()
-        except sqlite3.DatabaseError:
-            return
-        for name, value in rows:
+        for name, value in _until_damage(old, "SELECT name, value FROM meta"):
+            try:
+                kept = unguard(value)
+            except UnreadableError:
+                continue
             if name == "counters":
-                self.old_counters = value if isinstance(value, bytes) else None
-            elif isinstance(value, bytes):
-                self._new.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+                self.old_counters = kept
+            else:
+                self._insert("meta", (name, value))
 
     def _batches(self, old: sqlite3.Connection) -> None:
         """Times of commits. The newest number has to be known: a number must not come twice."""
-        rows = [(seq, time) for seq, time in _rows(old, "batch", "seq, time") if isinstance(time, int)]
-        rows = [row for row in rows if 0 < row[0] < 1 << (63 - schema.PLACE_BITS)]
-        self._new.executemany("INSERT OR REPLACE INTO batch VALUES (?, ?)", rows)
+        for seq, time in _rows(old, "batch", "seq, time"):
+            if 0 < seq < _MOST_COMMITS:
+                self._insert("batch", (seq, time))
         if self._top:
-            self._new.execute("INSERT OR IGNORE INTO batch VALUES (?, ?)", (self._top, self._now))
+            self._insert("batch", (self._top, self._now))
 
     def _dead(self, old: sqlite3.Connection) -> tuple[int, int, int]:
         count = size = top = 0
         for row in _rows(old, "dead", "id, time, source, place, reason, length, record"):
-            if not isinstance(row[6], bytes):
-                continue
-            self._new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            count, size, top = count + 1, size + len(row[6]), row[0]
+            if 0 < row[0] < _MOST_COMMITS and self._insert("dead", row):
+                count, size, top = count + 1, size + len(row[6]), max(top, row[0])
         return count, size, top
 
     def _counters(self, dead: tuple[int, int, int]) -> None:
@@ -240,26 +289,31 @@ class _Salvaged:
         ).save(self._new)  # fmt: skip
 
 
-def _text(run: Any) -> list[str]:
-    return [run.source, run.namespace, run.root]
-
-
 def _rows(db: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
-    """Every row that can be read. Where a page is damaged the range of ids is halved until rows are found again."""
+    """Every row that can be read: from the first up to a damaged page, from the last down to one, and of what lies
+    between those whose ids stand in the index."""
     key = columns.split(",")[0]
     select = f"SELECT {columns} FROM {table}"  # noqa: S608 - constants
-    sql = f"{select} WHERE {key} >= ? AND {key} <= ? ORDER BY {key} LIMIT {_PAGE}"
-    ranges, failed = deque([(0, _TOP)]), 0
-    while ranges and failed < _TRIES:
-        low, high = ranges.popleft()
-        try:
-            rows = db.execute(sql, (low, high)).fetchall()
-        except sqlite3.DatabaseError:
-            failed += 1
-            if low < high:
-                middle = (low + high) // 2
-                ranges.extend([(low, middle), (middle + 1, high)])
-            continue
-        yield from rows
-        if len(rows) == _PAGE and rows[-1][0] < high:
-            ranges.appendleft((rows[-1][0] + 1, high))
+    low, high = -1, _TOP
+    for row in _until_damage(db, f"{select} ORDER BY {key}"):
+        if not isinstance(row[0], int) or row[0] <= low:
+            break  # a damaged tree can lead round in circles
+        low = row[0]
+        yield row
+    for row in _until_damage(db, f"{select} WHERE {key} > ? ORDER BY {key} DESC", low):
+        if not isinstance(row[0], int) or row[0] >= high:
+            break
+        high = row[0]
+        yield row
+    if table != "chunk":
+        return
+    between = "SELECT id FROM chunk INDEXED BY chunk_root WHERE id > ? AND id < ?"
+    for (id_,) in list(islice(_until_damage(db, between, low, high), _MOST_BETWEEN)):
+        yield from _until_damage(db, f"{select} WHERE id = ?", id_)
+
+
+def _until_damage(db: sqlite3.Connection, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+    try:
+        yield from db.execute(sql, values)
+    except _DAMAGE:
+        return

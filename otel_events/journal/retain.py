@@ -7,8 +7,8 @@
 Age is counted from the root's last commit by the journal's clock, not from the times of its events: a replay of last
 year's records is kept as long as any. A file does not shrink; freed pages are used again before it grows.
 
-On a full disk SQLite cannot even delete, for the WAL has to grow first: so a reserve file stands beside the journal,
-and goes when it is needed.
+On a full disk SQLite cannot even delete: the WAL has to grow, and the file too where the WAL moves into it. So a
+reserve stands beside the journal, four times what the WAL holds before it is moved, and goes when it is needed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from otel_events.journal import schema
 from otel_events.journal.roots import Counters
 
 DEAD_LETTERS = 10_000
-RESERVE_BYTES = 8 << 20
-"""As much as the WAL holds before SQLite moves it into the file; less on a small disk (a 32nd of it)."""
+RESERVE_BYTES = 16 << 20
+"""Less on a small disk: an eighth of it."""
+_WAL_SHARE = 4
 STEP = 2_000
 """Chunks that one call drops at most."""
 _SMALL_STEP = 32
@@ -66,6 +67,10 @@ class Retention:
         self._limits = limits
         self._reserve = path.with_name(path.name + "-reserve") if reserve else None
         self._full = False
+        disk = os.statvfs(path.parent)
+        self._size = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 8)
+        db.execute(f"PRAGMA wal_autocheckpoint = {max(1, self._size // _WAL_SHARE // schema.page_size(db))}")
+        db.execute(f"PRAGMA journal_size_limit = {self._size}")
         self._fill_reserve()
 
     def close(self) -> None:
@@ -129,12 +134,11 @@ class Retention:
         if self._reserve is None or self._reserve.exists():
             return
         disk = os.statvfs(self._reserve.parent)
-        size = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 32)
-        if disk.f_bavail * disk.f_frsize < 4 * size:
+        if disk.f_bavail * disk.f_frsize < 3 * self._size:
             return
         file = os.open(self._reserve, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.posix_fallocate(file, 0, max(size, 1))
+            os.posix_fallocate(file, 0, max(self._size, 1))
         except OSError:  # a file system that cannot: go without
             self._reserve.unlink(missing_ok=True)
         finally:

@@ -10,7 +10,8 @@ import msgspec
 
 from otel_events.event import AnyEvent
 from otel_events.identity import trace_id
-from otel_events.journal.pack import UnreadableError, open_chunk, plain_text
+from otel_events.journal.pack import UnreadableError, guard, open_chunk, plain_text, unguard
+from otel_events.journal.schema import PLACE_BITS
 
 _KEYS = 65_536
 _PAGE = 32
@@ -32,12 +33,12 @@ class Counters(msgspec.Struct, array_like=True):
 
     @classmethod
     def load(cls, db: sqlite3.Connection) -> Counters:
-        """Those of the last commit. msgspec.MsgspecError or sqlite3.Error where the file is damaged."""
+        """Those of the last commit. UnreadableError or msgspec.MsgspecError where they are damaged."""
         row = db.execute("SELECT value FROM meta WHERE name = 'counters'").fetchone()
-        return cls() if row is None else msgspec.msgpack.decode(row[0], type=cls)
+        return cls() if row is None else msgspec.msgpack.decode(unguard(row[0]), type=cls)
 
     def save(self, db: sqlite3.Connection) -> None:
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('counters', ?)", (msgspec.msgpack.encode(self),))
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('counters', ?)", (guard(msgspec.msgpack.encode(self)),))
 
 
 class Keys(dict[tuple[str, str, str], bytes]):
@@ -172,9 +173,9 @@ class Roots:
         after = -1
         sql = "SELECT id, body FROM chunk WHERE root = ? AND id > ? ORDER BY id LIMIT ?"
         while rows := self._db.execute(sql, (root, after, _PAGE)).fetchall():
-            for after, body in rows:  # noqa: B007 - the last id is where the next page begins
+            for after, body in rows:
                 try:
-                    yield from open_chunk(body).marks()
+                    yield from open_chunk(after >> PLACE_BITS, body).marks()
                 except UnreadableError:
                     continue  # its events are lost: should they come again, they are new
             if len(rows) < _PAGE:

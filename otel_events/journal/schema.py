@@ -23,25 +23,30 @@ PLACE_BITS = 20
 """Roots that one commit can hold: 2 to this."""
 PAGE_SIZE = 8192
 """Measured best with 16 KiB for chunks of 1 to 4 KB; 4 KiB pages hold one such chunk and waste the rest."""
-WAL_PAGES = 1000
-"""Pages (8 MB) after which SQLite moves the WAL into the file."""
 _BUSY_MS = 5000
 _CACHE_KIB = 8192
 
+
+def _typed(**columns: str) -> str:
+    """Columns that hold one type each. The check at open holds them to it, so a damaged row is no surprise later."""
+    return ", ".join(f"{name} {of.upper()} NOT NULL CHECK(typeof({name}) = '{of}')" for name, of in columns.items())
+
+
+_TIMES = _typed(first_time="integer", last_time="integer", last="integer", events="integer", written="integer")
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        "CREATE TABLE chunk(id INTEGER PRIMARY KEY, root INTEGER NOT NULL, body BLOB NOT NULL, records BLOB)",
+        f"CREATE TABLE chunk(id INTEGER PRIMARY KEY, {_typed(root='integer', body='blob')},"
+        " records BLOB CHECK(typeof(records) IN ('blob', 'null')))",
         "CREATE INDEX chunk_root ON chunk(root, id)",
-        "CREATE TABLE root(id INTEGER PRIMARY KEY, key BLOB UNIQUE, source TEXT NOT NULL, namespace TEXT NOT NULL,"
-        " root TEXT NOT NULL, first_time INTEGER NOT NULL, last_time INTEGER NOT NULL, last INTEGER NOT NULL,"
-        " events INTEGER NOT NULL, written INTEGER NOT NULL, open INTEGER NOT NULL)",
+        "CREATE TABLE root(id INTEGER PRIMARY KEY, key BLOB UNIQUE CHECK(typeof(key) IN ('blob', 'null')),"
+        f" {_typed(source='text', namespace='text', root='text')}, {_TIMES}, {_typed(open='integer')})",
         "CREATE INDEX root_name ON root(root)",
         "CREATE INDEX root_open ON root(key) WHERE open = 1",
         "CREATE INDEX root_done ON root(last) WHERE open = 0",
-        "CREATE TABLE batch(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL)",
-        "CREATE TABLE dead(id INTEGER PRIMARY KEY, time INTEGER NOT NULL, source TEXT NOT NULL, place TEXT NOT NULL,"
-        " reason TEXT NOT NULL, length INTEGER NOT NULL, record BLOB NOT NULL)",
-        "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+        f"CREATE TABLE batch(seq INTEGER PRIMARY KEY, {_typed(time='integer')})",
+        f"CREATE TABLE dead(id INTEGER PRIMARY KEY, {_typed(time='integer', source='text', place='text')},"
+        f" {_typed(reason='text', length='integer', record='blob')})",
+        f"CREATE TABLE meta(name TEXT PRIMARY KEY, {_typed(value='blob')}) WITHOUT ROWID",
     ),
 )
 """``MIGRATIONS[n]`` brings a file of ``PRAGMA user_version`` n to n + 1; the first makes the tables."""
@@ -87,10 +92,16 @@ def told(path: Path, doing: str) -> Iterator[None]:
         raise explain(path, doing, error) from error
 
 
-def connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
-    """A connection to an existing file, in autocommit: transactions are begun by hand."""
+def connect(path: Path, mode: Literal["rw", "ro"], damaged: bool = False) -> sqlite3.Connection:
+    """A connection to an existing file, in autocommit: transactions are begun by hand.
+
+    ``damaged``: read as far as can be, also where the file is shorter than its header says.
+    """
     quoted = path.absolute().as_uri()
     db = sqlite3.connect(f"{quoted}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
+    if damaged:
+        db.execute("PRAGMA writable_schema = ON")
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text must not raise
     db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return db
@@ -104,8 +115,6 @@ def prepare(db: sqlite3.Connection, durability: Durability) -> None:
     db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     db.execute(f"PRAGMA journal_mode = {'MEMORY' if durability == 'off' else 'WAL'}")
     db.execute(f"PRAGMA synchronous = {durability.upper()}")
-    db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-    db.execute(f"PRAGMA journal_size_limit = {2 * WAL_PAGES * PAGE_SIZE}")
     db.execute("PRAGMA secure_delete = OFF")  # else every page that a trim frees is written once more
     migrate(db)
 
