@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from base64 import b64decode, urlsafe_b64decode
-from calendar import timegm
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -24,6 +23,7 @@ from otel_events.sources.flyte_base import VALUE_LIMIT
 Put = Callable[[Any, Any], None]
 Convert = Callable[[Any], Any]
 
+_EPOCH = datetime(1970, 1, 1)
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))")
 _DURATION = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s")
 _SAFE_INTEGER = 2.0**53
@@ -184,7 +184,8 @@ def put_timestamp(message: Any, value: Any) -> None:
     if match is None:
         raise ValueError("expected a time such as 2026-07-01T12:00:00.123456Z")
     *parts, fraction, sign, hours, minutes = match.groups()
-    seconds = timegm(datetime(*map(int, parts)).timetuple())  # type: ignore[arg-type]
+    since = datetime(*map(int, parts)) - _EPOCH  # type: ignore[arg-type]
+    seconds = since.days * 86_400 + since.seconds
     if sign:
         offset = int(hours) * 3600 + int(minutes) * 60
         seconds -= offset if sign == "+" else -offset

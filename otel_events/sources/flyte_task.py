@@ -54,7 +54,7 @@ CONSTANT_ROWS = (
 )
 """What stays the same from event to event of one attempt (with ``metadata``, see put_metadata)."""
 _ATTRIBUTES = fields(*CONSTANT_ROWS, ("phase_version", "flyte.phase_version"), ("output_uri", "flyte.output_uri"))
-_TASK_FIELDS = fields(("version", "flyte.task.version"), ("org", "flyte.task.org"))
+_task_fields = attrgetter("name", "version", "project", "domain", "org", "resource_type")
 _EXTERNAL_ID = fields(("external_id", "flyte.external_id"))
 _metadata_fields = attrgetter("generated_name", "plugin_identifier", "instance_class")
 
@@ -85,12 +85,16 @@ class Attempt(msgspec.Struct, gc=False):
 
 def task_of(identifier: Any) -> Task:
     """The definition that an identifier names; DecodeError when it has no name."""
-    name = name_part(identifier.name, TASK_NAME)
+    name, version, project, domain, org, resource_type = _task_fields(identifier)
+    name_part(name, TASK_NAME)
     attributes: dict[str, Scalar] = {}
-    put(attributes, identifier, _TASK_FIELDS)
-    if identifier.resource_type != _TASK:
-        put_enum(attributes, "flyte.task.resource_type", identifier.resource_type, RESOURCE_TYPE)
-    return Task(name, f"{name}:{identifier.version}", [identifier.project, identifier.domain], attributes)
+    if version:
+        attributes["flyte.task.version"] = cut(version)
+    if org:
+        attributes["flyte.task.org"] = cut(org)
+    if resource_type != _TASK:
+        put_enum(attributes, "flyte.task.resource_type", resource_type, RESOURCE_TYPE)
+    return Task(name, f"{name}:{version}", [project, domain], attributes)
 
 
 def attempt_of(event: Any) -> Attempt:
