@@ -65,8 +65,8 @@ class Metrics:
     """The metric families of one process.
 
     ``active`` may be set later; it is called by readers. ``start``: since when we count (ns), what OTLP calls the start
-    time. ``cap`` overrides every family's cap; ``tags``: the tags of stats that become labels (others are left out).
-    Raises ConfigError for tags that cannot be labels.
+    time. ``cap`` overrides the cap of each family whose labels come from outside; ``tags``: the tags of stats that
+    become labels (others are left out). Raises ConfigError for tags that cannot be labels.
     """
 
     def __init__(
@@ -90,9 +90,10 @@ class Metrics:
         self._ended: dict[tuple[Labels, str], _Ended] = {}
         self._stores: dict[str, Store[Any]] = {}
         for family in FAMILIES:
-            known = family if cap is None else msgspec.structs.replace(family, cap=cap)
-            scale = NANO if family.type == "histogram" else 1
-            self._stores[family.name] = Store.of(known, scale, self._fold if family is table.ACTIVE else self._overflow)
+            foreign = cap is not None and family.labels[:1] == ("source",)  # other labels have values of ours only
+            known = msgspec.structs.replace(family, cap=cap) if foreign else family
+            folded = self._fold if family in (table.ACTIVE, table.OVERFLOW) else self._overflow
+            self._stores[family.name] = Store.of(known, NANO if family.type == "histogram" else 1, folded)
         self._stats = Stats(
             tags,
             stat_cap,

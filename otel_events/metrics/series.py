@@ -223,9 +223,10 @@ class Store(Generic[Cell]):
 
     def start(self, keys: Iterable[Key]) -> None:
         """Let series begin, at 0, where there is room for them."""
-        for key in keys:
+        for raw in keys:
+            key = tuple(map(clean, raw))
             if self.has_room() and key not in self.series:
-                self.series[tuple(map(clean, key))] = self._make()
+                self.series[key] = self._make()
 
     def has_room(self) -> bool:
         return len(self.series) - self._others < self.family.cap
