@@ -1,8 +1,8 @@
 """Where the time of a run went: its tree with time queued, running and idle, and the critical path; as text or data.
 
-The text has the columns of flytekit's ``FlyteExecutionSpan.explain()``: operation, start, end, duration, entity, one row
-an operation, two spaces a level. Times are UTC. A ``*`` marks what is on the critical path: what must get faster for
-the run to end sooner.
+The text has the columns of flytekit's ``FlyteExecutionSpan.explain()``: operation, start, end, duration, entity, one
+row an operation, two spaces a level. Times are UTC. A ``*`` marks what is on the critical path: what must get faster
+for the run to end sooner.
 """
 
 from __future__ import annotations
@@ -40,18 +40,34 @@ class Step(msgspec.Struct):
 
 
 def tree(closed: Sequence[Closed]) -> list[Step]:
-    """The roots of the tree, each attempt under the attempt of its parent that its span names, by time of start."""
-    steps = {one.where.span_id: _step(one) for one in closed}
+    """The roots of the tree, each attempt under the attempt of its parent that its span names, by time of start. What
+    hangs under itself, however far around, is a root: everything given is in the tree."""
+    steps = [_step(one) for one in closed]
+    by_span: dict[bytes, int] = {}
+    for number, one in enumerate(closed):
+        by_span.setdefault(one.where.span_id, number)
+    parents = [by_span.get(one.where.parent_span_id, -1) for one in closed]
     roots: list[Step] = []
-    for one in closed:
-        above = steps.get(one.where.parent_span_id)
-        mine = steps[one.where.span_id]
-        (above.children if above is not None and above is not mine else roots).append(mine)
-    for step in steps.values():
+    for number, step in enumerate(steps):
+        if _circles(parents, number):
+            parents[number] = -1
+        (steps[parents[number]].children if parents[number] >= 0 else roots).append(step)
+    for step in steps:
         step.children.sort(key=lambda child: (child.start, child.run.id, child.run.attempt))
     for root in roots:
         _mark(root)
     return roots
+
+
+def _circles(parents: Sequence[int], number: int) -> bool:
+    """Whether the way up from a step leads back to it."""
+    at, seen = parents[number], set[int]()
+    while at >= 0 and at not in seen:
+        if at == number:
+            return True
+        seen.add(at)
+        at = parents[at]
+    return False
 
 
 def _step(one: Closed) -> Step:
@@ -69,11 +85,12 @@ def only(roots: Iterable[Step], run_id: str) -> list[Step]:
 
 
 def _mark(root: Step) -> None:
-    """Critical path: from the end backwards, always the child that ended last before what it held up began."""
+    """Critical path: from the end backwards, always the child that ended last before what it held up began. A child
+    that outlives its parent held it up until its end."""
     root.critical = True
     until = root.end
     for child in sorted(root.children, key=lambda step: (step.end, step.start), reverse=True):
-        if child.end <= until or child.start < until:
+        if child.start <= until and min(child.end, root.end) <= until:
             _mark(child)
             until = min(until, child.start)
 
@@ -81,11 +98,10 @@ def _mark(root: Step) -> None:
 def _gaps(step: Step) -> Iterator[tuple[int, int]]:
     at = step.running
     for child in step.children:
-        if child.start > at:
-            yield at, min(child.start, step.end)
+        until = min(child.start, step.end)
+        if until > at:
+            yield at, until
         at = max(at, child.end)
-        if at >= step.end:
-            return
     if at < step.end:
         yield at, step.end
 

@@ -23,17 +23,21 @@ ILLEGAL: frozenset[tuple[str, str]] = frozenset(
 """(from, to) that no source should make; counted, never raised."""
 
 ABORT_MAY_BE_DEADLINE: frozenset[tuple[str, str]] = frozenset({("flyte", "task")})
-"""(source, kind) where `cancelled` is also what a deadline looks like, until a later attempt or the parent proves it."""
+"""(source, kind) where `cancelled` is also what a deadline looks like: a later attempt or the parent proves it."""
 
 DEADLINE_PROOF: frozenset[str] = frozenset({"failed", "crashed", "timed_out", "succeeded"})
-"""Outcomes of the parent that say: nobody aborted this run, so its abort was a deadline."""
+"""Outcomes of the parent that say: nobody aborted this run, so its abort was a deadline. Not of a parent task: an array
+that fails, or has enough successes, aborts what is left of its sub-tasks."""
 
 RESERVED = ("traceparent", "otel_events.parent.traceparent")
 """Attributes that carry a foreign trace context instead of a fact: the run's own, and its parent's."""
 
+MADE_UP = "\0gave-up"
+"""Suffix of the id of an outcome that only the next attempt's beginning implies: in the span, never a log. It starts
+with what no source's id holds, so that nobody's own event is taken for one."""
 
-MADE_UP = "#gave-up"
-"""Suffix of the id of an outcome that only the next attempt's beginning implies: in the span, never a log."""
+_RANKS = {row.name: row.rank for row in PHASES.values()}
+_STICKY = ("name", "workflow")
 
 
 class RunState(msgspec.Struct):
@@ -79,10 +83,7 @@ class Attempt(msgspec.Struct, gc=False):
 
 def rank(event: AnyEvent) -> int:
     """Order among events of one nanosecond: facts, then phases as PHASES ranks them."""
-    if isinstance(event, PhaseChange):
-        info = PHASES.get(event.phase)
-        return info.rank if info else -1
-    return -1
+    return _RANKS.get(event.phase, -1) if type(event) is PhaseChange else -1
 
 
 def ordered(events: Iterable[AnyEvent]) -> list[AnyEvent]:
@@ -90,18 +91,20 @@ def ordered(events: Iterable[AnyEvent]) -> list[AnyEvent]:
     unique: dict[str, AnyEvent] = {}
     for event in events:
         other = unique.setdefault(event.id, event)
-        if other is not event and other != event:
-            unique[event.id] = max(other, event, key=_fullness)
+        if other is not event:
+            unique[event.id] = _fuller(other, event)
     return sorted(unique.values(), key=_order)
 
 
 def _order(event: AnyEvent) -> tuple[int, int, str]:
-    return event.time, rank(event), event.id
+    return event.time, _RANKS.get(event.phase, -1) if type(event) is PhaseChange else -1, event.id
 
 
-def _fullness(event: AnyEvent) -> tuple[int, bytes]:
-    content = msgspec.msgpack.encode(event, order="deterministic")
-    return len(content), content
+def _fuller(one: AnyEvent, other: AnyEvent) -> AnyEvent:
+    """A choice that no order of arrival changes: the longer of the two as written, else the greater. Equality would not
+    do: it takes 1 for True and passes over the order of attributes, and both show in the bytes that are sent."""
+    ours, theirs = repr(one), repr(other)
+    return one if (len(ours), ours) >= (len(theirs), theirs) else other
 
 
 def attempts(events: Iterable[AnyEvent]) -> list[Attempt]:
@@ -122,20 +125,21 @@ def attempts(events: Iterable[AnyEvent]) -> list[Attempt]:
 
 def _identity(in_order: Sequence[AnyEvent]) -> Run:
     """Sticky facts of identity: the last telling of each field; an event that lacks one erases nothing."""
-    first = in_order[0].run
-    told: dict[str, str] = {}
-    seen: Run | None = None
+    seen = in_order[0].run
+    told = {"name": seen.name, "workflow": seen.workflow, "parent": seen.parent, "parent_kind": seen.parent_kind}
+    first = seen
     for event in in_order:
         run = event.run
-        if run is seen:
+        if run is seen or run == seen:
             continue
         seen = run
-        for field in ("name", "workflow", "parent", "parent_kind"):
+        for field in _STICKY:
             if value := getattr(run, field):
                 told[field] = value
-    if all(getattr(first, field) == value for field, value in told.items()):
-        return first
-    return msgspec.structs.replace(first, **told)
+        # A parent and its kind are one fact: the kind of another parent would make the id of a span that is none.
+        if run.parent and (run.parent_kind or run.parent != told["parent"]):
+            told["parent"], told["parent_kind"] = run.parent, run.parent_kind
+    return first if seen is first else msgspec.structs.replace(first, **told)
 
 
 def _split_told(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
@@ -147,19 +151,19 @@ def _split_told(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
 
 
 def _split_counted(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
-    """Attempts counted from the order of phases: ``next_attempt`` ends the one under way and begins another."""
+    """Attempts counted from the order of phases: ``next_attempt`` ends the one under way and begins another. Where
+    nothing is known of one under way (its beginning was lost), the first attempt that is known counts as the first."""
     split: dict[int, list[AnyEvent]] = {1: []}
     number, begun, over = 1, False, False
     for event in in_order:
-        if isinstance(event, PhaseChange):
-            if event.next_attempt and (begun or over):
+        if type(event) is PhaseChange and event.phase in PHASES:
+            if event.next_attempt and begun:
                 if not over:
                     split[number].append(_gave_up(event))
-                number, begun, over = number + 1, False, False
+                number, over = number + 1, False
                 split[number] = []
-            begun = begun or event.phase == "running"
-            info = PHASES.get(event.phase)
-            over = over or (info is not None and info.outcome)
+            begun = True
+            over = over or PHASES[event.phase].outcome
         split[number].append(event)
     return split
 
@@ -173,30 +177,27 @@ def _gave_up(event: PhaseChange) -> PhaseChange:
 def _attempt(identity: Run, number: int, members: Sequence[AnyEvent]) -> Attempt:
     run = identity if identity.attempt == number else msgspec.structs.replace(identity, attempt=number)
     attempt = Attempt(run, 0, 0, 0, "", "", None, [], [], [], [], [], {}, [])
+    links: dict[Link, None] = {}
     previous = ""
     for event in members:
-        if attempt.outcome and not _belongs_after_outcome(event, attempt):
+        if attempt.outcome:  # facts of the outcome's own moment sort before it, so this one is dated after it
             _absorb(attempt, event)
             continue
         if event.attributes:
             attempt.attributes.update(event.attributes)
         if event.links:
-            attempt.links.extend(link for link in event.links if link not in attempt.links)
-        if isinstance(event, PhaseChange):
+            links.update(dict.fromkeys(event.links))
+        if type(event) is PhaseChange:
             previous = _enter(attempt, event, previous)
         else:
             _LISTS[type(event)](attempt).append(event)
+    attempt.links.extend(links)
     if attempt.start and not attempt.outcome:
-        attempt.end = max(attempt.end, members[-1].time)
+        attempt.end = members[-1].time
     return attempt
 
 
 _LISTS = {Report: attrgetter("reports"), Stat: attrgetter("stats"), Log: attrgetter("logs")}
-
-
-def _belongs_after_outcome(event: AnyEvent, attempt: Attempt) -> bool:
-    """Facts (no phase) of the outcome's own moment still belong to the attempt."""
-    return event.time == attempt.end and not isinstance(event, PhaseChange)
 
 
 def _absorb(attempt: Attempt, event: AnyEvent) -> None:
@@ -250,7 +251,7 @@ def settled(attempt: Attempt, has_later: bool, parent_outcome: str) -> str:
     proves the deadline (flyteplugins and propeller send no other sign).
     """
     run = attempt.run
-    proven = has_later or parent_outcome in DEADLINE_PROOF
+    proven = has_later or (parent_outcome in DEADLINE_PROOF and run.parent_kind != "task")
     if attempt.outcome == "cancelled" and proven and (run.source, run.kind) in ABORT_MAY_BE_DEADLINE:
         return "timed_out"
     return attempt.outcome

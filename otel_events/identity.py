@@ -3,35 +3,43 @@
     trace_id = blake2b-128(source, namespace, root id)
     span_id  = blake2b-64(source, namespace, run id, attempt, kind)
 
-The parts are joined with NUL bytes. All-zero ids are invalid in W3C trace context, so a zero digest becomes one.
+The parts are joined with NUL bytes, as UTF-8 (a lone surrogate as its three bytes: other keys, other ids). All-zero ids
+are invalid in W3C trace context, so a zero digest becomes one.
 """
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from hashlib import blake2b
 
 _SEPARATOR = "\0"
 _ONE_TRACE, _ONE_SPAN = (1).to_bytes(16, "big"), (1).to_bytes(8, "big")
 _FLYTE2_PERSON = b"flyte.otel.run.v"
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.DOTALL)
+"""W3C Trace Context level 1, 3.2: lower-case hex; version ff is invalid; only later versions than 00 may say more."""
 
 
+# Each run asks for its root's and its parent's ids again and again: a hit costs a tenth of a digest.
+@lru_cache(maxsize=8192)
 def trace_id(source: str, namespace: str, root: str) -> bytes:
-    """16 bytes, never zero. A Flyte 2 root (``org/project/domain/name``) gives the id that flyteplugins-otel derives."""
+    """16 bytes, never zero. A Flyte 2 root (``org/project/domain/name``) gives the id of flyteplugins-otel."""
     if source == "flyte" and root.count("/") == 3:
         return flyte2_trace_id(*root.split("/"))
-    key = _SEPARATOR.join((source, namespace, root)).encode("utf-8", "replace")
+    key = _SEPARATOR.join((source, namespace, root)).encode("utf-8", "surrogatepass")
     return blake2b(key, digest_size=16).digest().replace(bytes(16), _ONE_TRACE)
 
 
+@lru_cache(maxsize=8192)
 def span_id(source: str, namespace: str, run: str, attempt: int, kind: str) -> bytes:
     """8 bytes, never zero; of one attempt of one run."""
-    key = _SEPARATOR.join((source, namespace, run, str(attempt), kind)).encode("utf-8", "replace")
+    key = _SEPARATOR.join((source, namespace, run, str(attempt), kind)).encode("utf-8", "surrogatepass")
     return blake2b(key, digest_size=8).digest().replace(bytes(8), _ONE_SPAN)
 
 
 def flyte2_trace_id(org: str, project: str, domain: str, name: str) -> bytes:
     """16 bytes, as the Flyte 2 SDK's own OpenTelemetry plugin derives them (flyteplugins-otel 2.12.1, ``_ids.py``)."""
-    key = _SEPARATOR.join((org, project, domain, name)).encode()
+    key = _SEPARATOR.join((org, project, domain, name)).encode("utf-8", "surrogatepass")
     return blake2b(key, digest_size=16, person=_FLYTE2_PERSON).digest().replace(bytes(16), _ONE_TRACE)
 
 
@@ -42,11 +50,13 @@ def traceparent(trace: bytes, span: bytes, sampled: bool = True) -> str:
 
 def parse_traceparent(text: str) -> tuple[bytes, bytes] | None:
     """(trace id, span id) of a W3C traceparent, or None when it is not a valid one."""
-    parts = text.strip().lower().split("-")
-    if len(parts) < 4 or len(parts[0]) != 2 or parts[0] == "ff" or len(parts[1]) != 32 or len(parts[2]) != 16:
+    found = _TRACEPARENT.fullmatch(text.strip())
+    if found is None or (found[1] == "00" and found[4]):
         return None
-    try:
-        trace, span = bytes.fromhex(parts[1]), bytes.fromhex(parts[2])
-    except ValueError:
-        return None
+    trace, span = bytes.fromhex(found[2]), bytes.fromhex(found[3])
     return (trace, span) if any(trace) and any(span) else None
+
+
+def is_sampled(text: str) -> bool:
+    """Whether the sender of a (valid) traceparent records that span; one that is not recorded nobody else will send."""
+    return bool(int(text.strip()[53:55], 16) & 1)

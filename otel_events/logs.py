@@ -1,5 +1,5 @@
-"""Events -> log records: each phase change as the OTel log event ``otel_events.run.{phase}``, and everything else that a
-source tells as a log of its own; and structlog's way in and out (console, OTLP).
+"""Events -> log records: each phase change as the OTel log event ``otel_events.run.{phase}``, and everything else that
+a source tells as a log of its own. (Structlog's way in and out: structured.py.)
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _phase(event: PhaseChange, fields: Attributes) -> tuple[int, str, str, Attri
     info = PHASES.get(event.phase)
     fields["otel_events.phase.native"] = event.native
     if event.error:
-        fields["error.type"] = event.error.type
+        fields["error.type"] = fields["exception.type"] = event.error.type or "_OTHER"
         if event.error.kind:
             fields["otel_events.error.kind"] = event.error.kind
         if event.error.message:

@@ -6,14 +6,12 @@ Semantic conventions: ``cicd.*`` (release candidate, v1.44.0), ``error.type``, `
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from otel_events import telemetry
 from otel_events.event import PHASES, Link, PhaseChange, Report, Run
 from otel_events.fold import RESERVED, Attempt
-from otel_events.identity import parse_traceparent, span_id, trace_id
+from otel_events.identity import is_sampled, parse_traceparent, span_id, trace_id
 from otel_events.telemetry import Attributes, SpanData, SpanEvent, SpanLink
 
 NANO = 1_000_000_000
@@ -28,26 +26,28 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     foreign: bool = False
 
 
-Parent = Callable[[Run, int], bytes]
-"""Finds the span id of a run's parent, given the run and the time at which it began (ns)."""
-
-
 def context(run: Run, attributes: Attributes, parent_span_id: bytes = b"") -> Context:
-    """Context of an attempt from its natural key; a trace context that its source carries wins (law 2)."""
-    own = parse_traceparent(str(attributes["traceparent"])) if "traceparent" in attributes else None
+    """Context of an attempt from its natural key; a trace context that its source carries wins (law 2): the run's own
+    entirely, the caller's for trace and parent. One that is not sampled is the context of a span that nobody sends."""
+    own = _told(attributes, "traceparent")
     if own:
         return Context(own[0], own[1], parent_span_id, foreign=True)
     span = span_id(run.source, run.namespace, run.id, run.attempt, run.kind)
-    above = attributes.get("otel_events.parent.traceparent")
-    outer = parse_traceparent(str(above)) if above else None
+    outer = _told(attributes, "otel_events.parent.traceparent")
     if outer:
-        return Context(outer[0], span, parent_span_id or outer[1])
+        return Context(outer[0], span, outer[1])
     return Context(trace_id(run.source, run.namespace, run.root), span, parent_span_id)
+
+
+def _told(attributes: Attributes, key: str) -> tuple[bytes, bytes] | None:
+    text = attributes.get(key)
+    found = parse_traceparent(text) if isinstance(text, str) else None
+    return found if found and is_sampled(str(text)) else None
 
 
 def derived_parent(run: Run, attempt: int = 1) -> bytes:
     """Span id of the parent by its natural key alone; b"" for a root."""
-    if run.parent:
+    if run.parent and run.parent != run.id:
         kind = run.parent_kind or "workflow"
         return span_id(run.source, run.namespace, run.parent, attempt, kind)
     if run.id != run.root:
@@ -93,21 +93,22 @@ def _attributes(attempt: Attempt, outcome: str) -> Attributes:
     found = attempt.attributes.copy()
     for key in RESERVED:
         found.pop(key, None)
-    result = PHASES[outcome].cicd if outcome else ""
+    url = found.pop("otel_events.run.url", None)
     if run.kind == "workflow":
         _put(found, "cicd.pipeline.name", run.workflow or run.name)
         found["cicd.pipeline.run.id"] = run.id
         found["cicd.pipeline.action.name"] = "RUN"
-        _put(found, "cicd.pipeline.result", result)
+        result, address = "cicd.pipeline.result", "cicd.pipeline.run.url.full"
     else:
         _put(found, "cicd.pipeline.name", run.workflow)
         found["cicd.pipeline.run.id"] = run.root
         _put(found, "cicd.pipeline.task.name", run.name)
         found["cicd.pipeline.task.run.id"] = run.id
-        _put(found, "cicd.pipeline.task.run.result", result)
-    if "otel_events.run.url" in found:
-        of = "cicd.pipeline.run.url.full" if run.kind == "workflow" else "cicd.pipeline.task.run.url.full"
-        found[of] = found.pop("otel_events.run.url")
+        result, address = "cicd.pipeline.task.run.result", "cicd.pipeline.task.run.url.full"
+    if outcome:
+        found[result] = PHASES[outcome].cicd
+    if url:
+        found[address] = url
     _ours(found, attempt, outcome)
     return found
 

@@ -1,4 +1,4 @@
-"""The runs of one root -> its trace: parents, settled outcomes, which attempt is a run's last. Pure, over folded attempts."""
+"""The runs of one root -> its trace: parents, settled outcomes, which attempt is a run's last. Pure, over attempts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from otel_events.event import AnyEvent, Run
-from otel_events.fold import MADE_UP, Attempt, at_time, attempts, settled
+from otel_events.fold import MADE_UP, RESERVED, Attempt, at_time, attempts, settled
 from otel_events.spans import Context, context, derived_parent
 
 Lookup = Callable[[str], Sequence[Attempt]]
 """The attempts of another run of the same root, by run id; empty where nothing is known of it."""
+
+_TOLD = frozenset(RESERVED)
 
 
 class Closed(msgspec.Struct, gc=False):
@@ -25,41 +27,54 @@ class Closed(msgspec.Struct, gc=False):
 
 
 def parent_id(run: Run) -> str | None:
-    """Id of the run that this one hangs under: as told, else the root; None for a root."""
-    return run.parent or (run.root if run.id != run.root else None)
+    """Id of the run that this one hangs under: as told (but never itself), else the root; None for a root."""
+    if run.parent and run.parent != run.id:
+        return run.parent
+    return run.root if run.id != run.root else None
 
 
 def outcome_of(lookup: Lookup, run_id: str | None) -> str:
     """Outcome of a run as far as it is known: of its last attempt; "" while it is open or unknown."""
     found = lookup(run_id) if run_id else ()
-    return found[-1].outcome if found else ""
+    return next((one.outcome for one in reversed(found) if one.start), "")
 
 
 def place(attempt: Attempt, lookup: Lookup, closed_world: bool = False) -> Context:
     """The context of an attempt. In a closed world (replay: nothing more will come) a parent that never showed up is
     replaced by the root where that one is known, so that no span points nowhere."""
     run = attempt.run
+    own = context(run, attempt.attributes)
+    if own.parent_span_id:
+        return own
     above = _above(run, attempt.start, lookup, closed_world)
-    if above is None:
-        return context(run, attempt.attributes, derived_parent(run))
-    own = context(run, attempt.attributes, above.span_id)
-    if above.foreign and not own.foreign:
-        return Context(above.trace_id, own.span_id, above.span_id)
-    return own
+    parent = context(above.run, above.attributes).span_id if above else derived_parent(run)
+    trace = own.trace_id if own.foreign else _inherited(run, attempt.start, lookup) or own.trace_id
+    return Context(trace, own.span_id, parent, own.foreign)
 
 
-def _above(run: Run, start: int, lookup: Lookup, closed_world: bool) -> Context | None:
+def _above(run: Run, start: int, lookup: Lookup, or_root: bool) -> Attempt | None:
+    """The parent's attempt under way when ``run`` began; ``or_root``: the root's, where the parent is unknown."""
     parent = parent_id(run)
     if parent is None:
         return None
     found = [one for one in lookup(parent) if one.start]
-    if not found and closed_world and parent != run.root:
+    if not found and or_root and parent != run.root != run.id:
         found = [one for one in lookup(run.root) if one.start]
-    if not found:
-        return None
+    if len(found) < 2:
+        return found[0] if found else None
     number = at_time(found, start)
-    chosen = next(one for one in found if one.run.attempt == number)
-    return context(chosen.run, chosen.attributes)
+    return next(one for one in found if one.run.attempt == number)
+
+
+def _inherited(run: Run, start: int, lookup: Lookup) -> bytes | None:
+    """Id of the trace that a run above this one was told to be in: a trace is one, whoever named it."""
+    seen = {run.id}
+    while (above := _above(run, start, lookup, or_root=True)) and above.run.id not in seen:
+        if not _TOLD.isdisjoint(above.attributes):
+            return context(above.run, above.attributes).trace_id
+        run, start = above.run, above.start
+        seen.add(run.id)
+    return None
 
 
 def close(found: Sequence[Attempt], index: int, lookup: Lookup, closed_world: bool = False) -> Closed:
@@ -73,7 +88,8 @@ def close(found: Sequence[Attempt], index: int, lookup: Lookup, closed_world: bo
 
 
 def close_all(events: Iterable[AnyEvent]) -> tuple[list[Closed], list[Attempt]]:
-    """Everything of one root, in a closed world: (attempts with a span, by start, run id and number; the others)."""
+    """Everything of one root, in a closed world: (attempts with a span, by start, run id and number; the others, by run
+    id and number)."""
     by_run: dict[str, list[AnyEvent]] = {}
     for event in events:
         by_run.setdefault(event.run.id, []).append(event)
@@ -89,7 +105,7 @@ def close_all(events: Iterable[AnyEvent]) -> tuple[list[Closed], list[Attempt]]:
         if run_id and one.start
     ]
     spans.sort(key=_order)
-    rest = [one for run_id, found in folded.items() for one in found if not (run_id and one.start)]
+    rest = [one for run_id, found in sorted(folded.items()) for one in found if not (run_id and one.start)]
     return spans, rest
 
 
