@@ -6,7 +6,8 @@ VENV ?= .venv
 PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready-from-lock
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
 LOCK := requirements/dev.lock
 
 .DEFAULT_GOAL := help
@@ -15,13 +16,16 @@ LOCK := requirements/dev.lock
 help:
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
-$(READY): $(LOCK) pyproject.toml
+$(LOCKED): $(LOCK)
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and not found; name one: make PYTHON=/path/to/python"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Setting up $(VENV) from $(LOCK), once"
 	@"$(PYTHON)" -m venv --clear "$(VENV)" || { echo "make: $(PYTHON) cannot make a venv (on Debian: apt install python3-venv)"; exit 1; }
 	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement "$(LOCK)"
+	@touch "$@"
+
+$(READY): $(LOCKED) pyproject.toml
 	@"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch "$@"
 
