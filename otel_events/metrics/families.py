@@ -36,7 +36,7 @@ ENDINGS = (*OUTCOMES, INCOMPLETE)
 SIGNALS = ("traces", "metrics", "logs")
 REFUSALS = ("conflict", "families", "name", "value")
 """Why a stat is in no family: its name is taken by another type; STAT_CAP families are there already; its name has no
-letter or digit; it is not finite, or a counter that goes down."""
+letter or digit; it is not finite or below 0, which only a gauge may be."""
 
 NANO = 1_000_000_000
 

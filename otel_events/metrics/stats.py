@@ -60,7 +60,9 @@ class Stats:
         key = (*labels, *[stat.tags.get(tag, "") for tag in self.tags.values()])
         if store.family.type == "gauge":
             store.cell(key).set(value, (stat.time, stat.id))
-        elif not isfinite(value) or (store.family.type == "counter" and value < 0):
+        elif (
+            not isfinite(value) or value < 0
+        ):  # a sum that goes down is a restart to Prometheus, an error to OpenMetrics
             self._refused("value")
         else:
             where = (exemplar.time, exemplar.span_id, exemplar.trace_id) if exemplar else (UNTOLD, b"", b"")
