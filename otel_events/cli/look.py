@@ -28,6 +28,8 @@ Limit = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many, the
 def runs(limit: Limit = 20, json: JsonOption = False, journal: JournalOption = "") -> None:
     """List the outermost runs in the journal, the most recently heard of first.
 
+    A gateway may be writing the journal meanwhile. Times are UTC.
+
     Examples:
 
         otel-events runs --limit 50
@@ -105,6 +107,8 @@ def explain(run: RunArgument, journal: JournalOption = "") -> None:
 
 def dump(run: RunArgument, journal: JournalOption = "", json: JsonOption = False) -> None:
     """Print the tree of a run as YAML: ids, outcomes, times, seconds queued, running and idle.
+
+    It is what explain shows, for programs.
 
     Examples:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -118,7 +117,6 @@ def test_binary_data_of_other_types_goes_in_base64(opened: Gateway) -> None:
     from google.protobuf.json_format import ParseDict
 
     body = ParseDict(request(), event_pb2.WorkflowExecutionEventRequest()).SerializeToString()
-    assert base64.b64decode(base64.b64encode(body)) == body
     with serving(opened) as served:
         answer = served.cloudevents(body, binary(content="application/protobuf"))
         again = served.cloudevents(json.dumps(request()).encode(), binary(content="application/json"))
