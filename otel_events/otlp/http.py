@@ -43,6 +43,7 @@ class HttpSender:
         }
         self._path = urllib3.util.parse_url(endpoint.address).request_uri
         self._connection: HTTPConnection | None = None
+        self._ended = threading.Event()
         self._pool = self._make_pool()
 
     def _make_pool(self) -> urllib3.HTTPConnectionPool:
@@ -74,15 +75,18 @@ class HttpSender:
         compress = COMPRESS.get(self._endpoint.compression)
         body = compress(payload) if compress else payload
         # The pool's own timeout is for one read; an answer of a byte a second would never end without this.
-        watch = threading.Timer(left, self._cut)
+        watch = threading.Timer(left, self._end)
         watch.daemon = True
+        self._ended.clear()
         watch.start()
         try:
-            return self._answer(body, left)
+            result = self._answer(body, left)
         except (urllib3.exceptions.HTTPError, OSError) as failed:
-            return Result("retry", self._why(failed, deadline))
+            result = Result("retry", self._why(failed))
         finally:
             watch.cancel()
+        # Headers that we cut short look complete to http.client: no yes may come of that.
+        return Result("retry", "no answer in time") if self._ended.is_set() else result
 
     def _answer(self, body: bytes, left: float) -> Result:
         answer = self._pool.urlopen(
@@ -95,7 +99,7 @@ class HttpSender:
             timeout=urllib3.Timeout(total=left),
             preload_content=False,
         )
-        content = b"" if answer.status == 204 else self._read(answer)
+        content = self._read(answer)
         if 200 <= answer.status < 300:
             return taken(self.signal, content)
         message, after = told(content)
@@ -108,34 +112,29 @@ class HttpSender:
     @staticmethod
     def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
         """The body, as far as it may be long; a connection with more of it to come is not used again."""
-        content = b""
-        try:
-            content = answer.read(MAX_ANSWER, decode_content=False)
-            whole = len(content) < MAX_ANSWER
-        except BaseException:
-            answer.close()
-            raise
-        if not whole:
+        content = answer.read(MAX_ANSWER, decode_content=False)
+        if len(content) == MAX_ANSWER:
             answer.close()
         answer.release_conn()
         return content
 
-    def _why(self, failed: BaseException, deadline: float) -> str:
-        if self._clock.monotonic() >= deadline or isinstance(failed, urllib3.exceptions.TimeoutError):
+    def _why(self, failed: BaseException) -> str:
+        if isinstance(failed, urllib3.exceptions.TimeoutError):
             return "no answer in time"
         while failed.__cause__ or failed.__context__:
             failed = failed.__cause__ or failed.__context__ or failed
         return redact(clip(f"{type(failed).__name__}: {failed}"), self._endpoint)
 
-    def _cut(self) -> None:
-        """End what is read or written on the socket, whichever thread does it."""
+    def _end(self) -> None:
+        """End the send that is under way, if any, from another thread."""
+        self._ended.set()
         under_way = self._connection.sock if self._connection else None
         if under_way:
             with suppress(OSError):
                 under_way.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._cut()
+        self._end()
         self._pool.close()
 
     def after_fork(self) -> None:
@@ -143,7 +142,7 @@ class HttpSender:
         if inherited:
             with suppress(OSError):
                 os.close(inherited.detach())  # of this process; TLS says no goodbye in the parent's name
-        self._connection = None
+        self._connection, self._ended = None, threading.Event()
         self._pool = self._make_pool()
 
 

@@ -27,6 +27,16 @@ from __future__ import annotations
 from otel_events.testing.clock import FakeClock
 from otel_events.testing.memory import Memory, capture
 from otel_events.testing.received import MetricPoint, Received, Request
-from otel_events.testing.server import Answer, CaptureServer
+from otel_events.testing.server import Answer, CaptureServer, Certificates
 
-__all__ = ["Answer", "CaptureServer", "FakeClock", "Memory", "MetricPoint", "Received", "Request", "capture"]
+__all__ = [
+    "Answer",
+    "CaptureServer",
+    "Certificates",
+    "FakeClock",
+    "Memory",
+    "MetricPoint",
+    "Received",
+    "Request",
+    "capture",
+]

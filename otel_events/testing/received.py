@@ -7,18 +7,28 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from otel_events.otlp.config import Signal
 from otel_events.telemetry import Exemplar, LogData, SpanData, SpanEvent, SpanLink
 
 MESSAGES: dict[Signal, Any] = {
-    "traces": ExportTraceServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-    "logs": ExportLogsServiceRequest,
+    "traces": trace_service_pb2.ExportTraceServiceRequest,
+    "metrics": metrics_service_pb2.ExportMetricsServiceRequest,
+    "logs": logs_service_pb2.ExportLogsServiceRequest,
 }
+_SERVICES: dict[Signal, tuple[Any, str]] = {
+    "traces": (trace_service_pb2, "TraceService"),
+    "metrics": (metrics_service_pb2, "MetricsService"),
+    "logs": (logs_service_pb2, "LogsService"),
+}
+METHODS: dict[str, Signal] = {
+    f"/{module.DESCRIPTOR.services_by_name[name].full_name}/Export": signal
+    for signal, (module, name) in _SERVICES.items()
+}
+"""Method of a gRPC service, as the official protos name it -> the signal that it takes."""
 
 
 class Request(msgspec.Struct, frozen=True):

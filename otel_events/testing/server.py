@@ -22,12 +22,10 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no types
 
 from otel_events.otlp.config import PREFIX, Protocol, Signal
-from otel_events.otlp.grpc import METHODS
 from otel_events.otlp.send import PARTLY
-from otel_events.testing.received import Received
+from otel_events.testing.received import METHODS, Received
 
 _PATHS: dict[str, Signal] = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "logs"}
-_SIGNALS = {method: signal for signal, method in METHODS.items()}
 _DECODE: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "identity": bytes,
@@ -142,7 +140,8 @@ class CaptureServer(Received):
         self._http_port = self._http.server_port
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
-        self._grpc = grpc.server(ThreadPoolExecutor(8), options=(("grpc.so_reuseport", 0),))
+        self._workers = ThreadPoolExecutor(8)
+        self._grpc = grpc.server(self._workers, options=(("grpc.so_reuseport", 0),))
         self._grpc.add_generic_rpc_handlers((_Services(self),))
         address = f"127.0.0.1:{self._grpc_port}"
         credentials = self._grpc_credentials()
@@ -156,6 +155,7 @@ class CaptureServer(Received):
         """Close all connections and refuse new ones."""
         self._stopped.set()
         self._grpc.stop(None).wait()
+        self._workers.shutdown()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -265,7 +265,7 @@ class _Services(grpc.GenericRpcHandler):
         self._capture = capture
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        signal = _SIGNALS.get(handler_call_details.method)
+        signal = METHODS.get(handler_call_details.method)
         if signal is None:
             return None
         return grpc.unary_unary_rpc_method_handler(lambda body, context: self._export(signal, body, context))
