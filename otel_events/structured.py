@@ -78,7 +78,7 @@ _busy: ContextVar[bool] = ContextVar("otel_events_structured_busy", default=Fals
 
 def add_otel_context(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """structlog processor: trace_id, span_id, trace_flags (32, 16, 2 lower-case hex digits) of the span at hand, else
-    of the run at hand; and the run's id and attempt. A value of the caller's under such a key moves to ``user.{key}``."""
+    of the run at hand; and the run's id and attempt. The caller's own value of such a key moves to ``user.{key}``."""
     for key, value in _context().items():
         if event.get(key, value) != value:
             event[USER + key] = event[key]
