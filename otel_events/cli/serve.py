@@ -35,6 +35,17 @@ MaxOpen = Annotated[
 Drain = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to go on sending after SIGTERM; the rest is kept.")
 ]
+Mib = Annotated[
+    int, typer.Option(metavar="MIB", min=1, help="Size of the journal beyond which old runs go, the sent ones first.")
+]
+Days = Annotated[float, typer.Option(metavar="DAYS", min=0.01, help="How long runs that are over and sent are kept.")]
+Records = Annotated[
+    bool, typer.Option("--keep-records", help="Keep each record too, secrets masked; it may hold inputs of runs.")
+]
+StatTags = Annotated[
+    list[str] | None,
+    typer.Option("--stat-tag", metavar="NAME", help="A tag of stats that becomes a label; repeatable."),
+]
 
 
 def serve(
@@ -45,6 +56,10 @@ def serve(
     grace: Grace = 10.0,
     max_open: MaxOpen = 168.0,
     drain: Drain = 5.0,
+    journal_mib: Mib = 1024,
+    journal_days: Days = 7.0,
+    keep_records: Records = False,
+    stat_tag: StatTags = None,
 ) -> None:
     """Take events over HTTP, keep them in the journal, send OTLP, serve metrics; until SIGTERM.
 
@@ -65,9 +80,17 @@ def serve(
     )
     rules = access(host, os.environ.get(TOKEN_VARIABLE, ""), token_file)
     path = journal_path(journal)
-    timing = Timing(grace=int(grace * SECOND), max_open=int(max_open * 3600 * SECOND))
+    config = GatewayConfig(
+        journal=path,
+        otlp=from_env(os.environ),
+        timing=Timing(grace=int(grace * SECOND), max_open=int(max_open * 3600 * SECOND)),
+        max_bytes=journal_mib << 20,
+        max_age=int(journal_days * 24 * 3600 * SECOND),
+        keep_records=keep_records,
+        stat_tags=tuple(stat_tag or ()),
+    )
     with bind(host, port) as listener:
-        gateway = Gateway.open(GatewayConfig(journal=path, otlp=from_env(os.environ), timing=timing))
+        gateway = Gateway.open(config)
         address = f"[{host}]" if ":" in host else host
         url = f"http://{address}:{listener.getsockname()[1]}"
         left = run(gateway, listener, rules, drain, started=lambda: say(f"listening on {url}, journal {path}"))

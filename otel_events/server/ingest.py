@@ -26,6 +26,8 @@ BATCHED = "application/cloudevents-batch+json"
 
 ROUTES: tuple[tuple[str, str], ...] = (("com.flyte.resource.", "flyte"),)
 """(start of a CloudEvent's ``type``, the source that decodes it)."""
+PIECE = 256 * 1024
+"""Bytes that are unpacked before the limit is looked at."""
 UNROUTED = "events"
 """The source under which CloudEvents that no source takes are counted and kept."""
 
@@ -93,28 +95,31 @@ def too_large(limit: int, what: str = "the body") -> HTTPException:
 class Plain:
     """A body as it is."""
 
-    def feed(self, chunk: bytes, room: int) -> bytes:
-        """What ``chunk`` adds to the body; at most one byte more than ``room``."""
-        return chunk[: room + 1]
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """What ``chunk`` adds to the body, piece by piece: the reader stops at its limit."""
+        yield chunk
 
     def finish(self) -> None:
         """Called at the end of the body; HTTPException when it is not whole."""
 
 
 class Gunzip(Plain):
-    """A gzip body, unpacked as it comes, never further than what there is room for. One member, one layer."""
+    """A gzip body, unpacked as it comes and in small pieces. One member, one layer."""
 
     def __init__(self) -> None:
         self._engine = zlib.decompressobj(wbits=31)
 
-    def feed(self, chunk: bytes, room: int) -> bytes:
-        try:
-            out = self._engine.decompress(chunk, room + 1)
-        except zlib.error as error:
-            raise HTTPException(400, f"the body is not gzip ({error}): check Content-Encoding") from error
-        if self._engine.unused_data:
-            raise HTTPException(400, "bytes after the end of the gzip body: send one gzip member")
-        return out
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        piece = bytes(PIECE)
+        while chunk or len(piece) == PIECE:  # a full piece may leave more inside the engine
+            try:
+                piece = self._engine.decompress(chunk, PIECE)
+            except zlib.error as error:
+                raise HTTPException(400, f"the body is not gzip ({error}): check Content-Encoding") from error
+            if self._engine.unused_data:
+                raise HTTPException(400, "bytes after the end of the gzip body: send one gzip member")
+            chunk = self._engine.unconsumed_tail
+            yield piece
 
     def finish(self) -> None:
         if not self._engine.eof:
@@ -145,11 +150,13 @@ async def _stream(request: Request, unpack: Plain, limit: int, held: Held) -> io
     body, wire = io.BytesIO(), 0
     async for chunk in request.stream():
         wire += len(chunk)
-        piece = unpack.feed(chunk, limit - body.tell())
-        if wire > limit or body.tell() + len(piece) > limit:
-            raise too_large(limit, "the body" if wire > limit else "the unpacked body")
-        held.take(len(piece))
-        body.write(piece)
+        if wire > limit:
+            raise too_large(limit)
+        for piece in unpack.feed(chunk):
+            if body.tell() + len(piece) > limit:
+                raise too_large(limit, "the unpacked body")
+            held.take(len(piece))
+            body.write(piece)
     unpack.finish()
     body.seek(0)
     return body

@@ -132,17 +132,18 @@ def test_a_wrong_call_ends_at_once_with_one_message(
     assert not (tmp_path / "runs.db").exists()
 
 
-def test_a_token_from_the_environment_or_a_file_opens_other_addresses(tmp_path: Path) -> None:
-    token = "0123456789abcdef-token"  # noqa: S105 - made up
-    (tmp_path / "token").write_text(token)
-    ways = ({"arguments": ("--token-file", str(tmp_path / "token"))}, {"OTEL_EVENTS_TOKEN": token})
-    for number, way in enumerate(ways):
-        arguments = ("--host", "127.0.0.1", *way.get("arguments", ()))
-        environment = {"OTEL_EVENTS_TOKEN": token} if "OTEL_EVENTS_TOKEN" in way else {}
-        with running(tmp_path / f"runs{number}.db", *arguments, **environment) as served:
-            assert served.http.post("/v1/events", content=event(1), headers=NDJSON).status_code == 401
-            known = NDJSON | {"Authorization": f"Bearer {token}"}
-            assert served.http.post("/v1/events", content=event(1), headers=known).status_code == 200
+TOKEN = "0123456789abcdef-token"  # noqa: S105 - made up
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_token_is_asked_for_once_it_is_set(tmp_path: Path, way: str) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    arguments = ["--token-file", str(tmp_path / "token")] if way == "file" else []
+    environment = {"OTEL_EVENTS_TOKEN": TOKEN} if way == "environment" else {}
+    with running(tmp_path / "runs.db", *arguments, **environment) as served:
+        assert served.http.post("/v1/events", content=event(1), headers=NDJSON).status_code == 401
+        known = NDJSON | {"Authorization": f"Bearer {TOKEN}"}
+        assert served.http.post("/v1/events", content=event(1), headers=known).status_code == 200
 
 
 def test_two_gateways_cannot_share_a_journal(cli: Cli, tmp_path: Path) -> None:
