@@ -90,9 +90,7 @@ class Writer:
         heads = self._heads.get(data.name)
         if heads is None:
             heads = self._heads[data.name] = Heads(data.name, data.label_names)
-        if exemplars:
-            return [f"{heads[one.labels]}{_go(one.value)}{_om_exemplar(one.exemplar)}\n" for one in numbers(data)]
-        return _number_lines(heads, numbers(data))
+        return _number_lines(heads, numbers(data), exemplars)
 
     def _histogram(self, name: str, labels: Labels, points: Sequence[HistogramPoint], openmetrics: bool) -> list[str]:
         heads = self._bucket_heads.get(name)
@@ -164,12 +162,12 @@ def _unit(data: MetricData) -> str:
     return word if word and _base(data).endswith(f"_{word}") else ""
 
 
-def _number_lines(heads: Heads, points: Sequence[Point]) -> list[str]:
+def _number_lines(heads: Heads, points: Sequence[Point], exemplars: bool) -> list[str]:
     return [
-        f"{heads[point.labels]}{value!r}\n"
-        if MINUS_INFINITY < (value := point.value) < PLAIN_BELOW
-        else f"{heads[point.labels]}{_go(value)}\n"
-        for point in points
+        f"{heads[one.labels]}{value!r}\n"
+        if MINUS_INFINITY < (value := one.value) < PLAIN_BELOW and not (exemplars and one.exemplar)
+        else f"{heads[one.labels]}{_go(value)}{_om_exemplar(one.exemplar if exemplars else None)}\n"
+        for one in points
     ]
 
 
@@ -201,7 +199,7 @@ def _om_exemplar(exemplar: Exemplar | None) -> str:
 
 
 class PrometheusCollector:
-    """The families for a registry of prometheus_client: ``registry.register(PrometheusCollector(metrics, time_ns))``."""
+    """Families for a registry of prometheus_client: ``REGISTRY.register(PrometheusCollector(metrics, time_ns))``."""
 
     def __init__(self, metrics: Metrics, clock: Callable[[], int]) -> None:
         self._metrics = metrics
