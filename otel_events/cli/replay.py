@@ -17,7 +17,7 @@ from otel_events.metrics import Metrics
 from otel_events.otlp import from_env
 from otel_events.pipeline.ingest import DeadLetter
 from otel_events.pipeline.records import STDIN, read, shown
-from otel_events.pipeline.replay import ReplaySink, Summary
+from otel_events.pipeline.replay import Summary
 from otel_events.pipeline.replay import replay as run_replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink
 from otel_events.sources import SOURCES, decoder
@@ -73,7 +73,7 @@ def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> N
 def _run(source: str, paths: list[str], out: str, journal: str) -> Summary:
     config = from_env(os.environ)
     with ExitStack() as stack:
-        sink: ReplaySink = FileSink(Path(out), config) if out else stack.enter_context(closing(OtlpSink(config)))
+        sink = stack.enter_context(closing(FileSink(Path(out), config) if out else OtlpSink(config)))
         kept = stack.enter_context(Journal.open(journal) if journal else Journal.temporary())
         bars = stack.enter_context(progress())
         return run_replay(source, read(paths), journal=kept, sink=sink, metrics=Metrics(), progress=bars)
