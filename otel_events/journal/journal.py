@@ -99,7 +99,7 @@ class Journal(Reader):
 
         ``max_bytes``, ``max_age_ns``: what ``trim`` keeps. ``durability``: "full" survives loss of power, "normal" the
         death of the process (loss of power may take the last commits, no more), "off" neither. ``seen_limit``: marks
-        kept in memory to know repeats by, 70 to 150 bytes each; beyond it they are read back when they are needed.
+        kept in memory to know repeats by, 45 to 250 bytes each; beyond it they are read back when they are needed.
         Raises JournalError: locked by another writer, a folder, no permission, of a later version.
         """
         path = Path(path)
@@ -314,6 +314,7 @@ class Journal(Reader):
         self._meta.clear()
         self._dead.clear()
         self._dead_bytes = 0
+        self._retention.bound_wal()
 
     def _work(self, seq: int, parts: Parts, done: Collection[bytes]) -> list[tuple[str, list[Any]]]:
         """The statements of a commit, each with its rows; brings the roots and counters in memory up to it."""

@@ -31,6 +31,7 @@ _WAL_SHARE = 4
 STEP = 2_000
 """Chunks that one call drops at most."""
 _SMALL_STEP = 32
+_READERS_MS = 500
 _HEADROOM = 4 << 20
 _DEAD_SHARE = 8
 """Dead letters may take this part of ``max_bytes``."""
@@ -70,13 +71,31 @@ class Retention:
         disk = os.statvfs(path.parent)
         self._size = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 8)
         db.execute(f"PRAGMA wal_autocheckpoint = {max(1, self._size // _WAL_SHARE // schema.page_size(db))}")
-        db.execute(f"PRAGMA journal_size_limit = {self._size}")
+        db.execute(f"PRAGMA journal_size_limit = {self._size // 2}")
+        self._wal = path.with_name(path.name + "-wal") if reserve else None
+        self._wal_limit = self._size
         self._fill_reserve()
 
     def close(self) -> None:
         """The reserve serves a running writer only."""
         if self._reserve is not None:
             self._reserve.unlink(missing_ok=True)
+
+    def bound_wal(self) -> None:
+        """After a commit: where readers have kept the WAL from being begun anew, wait for them, but not for long.
+
+        A reader that stays for ever (no one of ours does) costs a wait each time the WAL has doubled.
+        """
+        if self._wal is None or not self._wal.exists() or self._wal.stat().st_size <= self._wal_limit:
+            return
+        self._db.execute(f"PRAGMA busy_timeout = {_READERS_MS}")
+        try:
+            busy = self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+        except sqlite3.Error:
+            busy = 1  # the commit itself is on disk; if something is wrong, the next one will say so
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {schema.BUSY_MS}")
+        self._wal_limit = 2 * self._wal_limit if busy else self._size
 
     def disk_full(self) -> None:
         """A commit found the disk full: empty the WAL, which gives its space back, and let the next trim drop more."""
@@ -149,6 +168,7 @@ class Retention:
         db.execute("BEGIN IMMEDIATE")
         try:
             sums, trimmed, before = Counters.load(db), Trimmed(), schema.used_pages(db)
+            changes = db.total_changes
             soft = before * 3 // 4 if self._full else before + 1
             budget = self._sweep(budget)
             while budget > 0 and (victim := self._victim(sent_seq, now_ns, soft)) is not None:
@@ -159,6 +179,9 @@ class Retention:
                 " AND seq < (SELECT min(seq) FROM batch) + ?",
                 (sent_seq, STEP),
             )
+            if db.total_changes == changes:
+                db.execute("ROLLBACK")  # nothing to do: nothing to write and fsync
+                return trimmed
             sums.save(db)
             trimmed.bytes = (before - schema.used_pages(db)) * schema.page_size(db)
             trimmed.more = budget <= 0

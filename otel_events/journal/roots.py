@@ -94,8 +94,8 @@ def _int64(value: int) -> int:
 class Roots:
     """The roots in use, least recently used first; those of the commit under way are never let go.
 
-    ``limit`` bounds the marks held, at 70 to 150 bytes each (a root itself counts as 8). A root that was let go is read
-    back from its chunks.
+    ``limit`` bounds the marks held, at 45 bytes (one root of many events) to 250 (ten events a root) each; a root
+    itself counts as 8. A root that was let go is read back from its chunks.
     """
 
     def __init__(self, db: sqlite3.Connection, limit: int) -> None:

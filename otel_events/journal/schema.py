@@ -23,7 +23,8 @@ PLACE_BITS = 20
 """Roots that one commit can hold: 2 to this."""
 PAGE_SIZE = 8192
 """Measured best with 16 KiB for chunks of 1 to 4 KB; 4 KiB pages hold one such chunk and waste the rest."""
-_BUSY_MS = 5000
+BUSY_MS = 5000
+"""How long a connection waits for another one's transaction."""
 _CACHE_KIB = 8192
 
 
@@ -102,7 +103,7 @@ def connect(path: Path, mode: Literal["rw", "ro"], damaged: bool = False) -> sql
     if damaged:
         db.execute("PRAGMA writable_schema = ON")
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text must not raise
-    db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return db
 

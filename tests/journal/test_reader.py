@@ -210,4 +210,23 @@ def test_readers_read_while_the_writer_writes_and_the_wal_stays_bounded(tmp_path
     journal.close()
     assert trouble == []
     assert path.stat().st_size > 35 << 20
-    assert largest < RESERVE_BYTES
+    assert largest < 2 * RESERVE_BYTES
+
+
+def test_a_reader_that_stays_delays_the_writer_little_and_loses_nothing(tmp_path: Path) -> None:
+    """Another program holds a snapshot: the WAL has to grow; it is begun anew once that reader is gone."""
+    path = tmp_path / "a.journal"
+    with Journal.open(path, durability="normal") as journal:
+        journal.append([event("r0")])
+        other = sqlite3.connect(path)
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM chunk").fetchone() == (1,)
+        for batch in range(1, 30):
+            journal.append([event(f"r{batch}", n, size=9_000) for n in range(100)])
+        grown = path.with_name("a.journal-wal").stat().st_size
+        other.close()
+        for batch in range(30, 60):
+            journal.append([event(f"r{batch}", n, size=9_000) for n in range(100)])
+        assert grown > RESERVE_BYTES
+        assert path.with_name("a.journal-wal").stat().st_size < RESERVE_BYTES
+        assert journal.last_seq == 60

@@ -75,6 +75,15 @@ def test_by_bytes_the_oldest_first_and_no_more_than_needed(tmp_path: Path) -> No
         assert trim(journal) == Trimmed()
 
 
+def test_a_trim_with_nothing_to_do_writes_nothing(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "a.journal") as journal:
+        journal.append([event()])
+        wal = tmp_path / "a.journal-wal"
+        before = wal.stat().st_size
+        assert journal.trim(0) == Trimmed()
+        assert wal.stat().st_size == before
+
+
 def test_the_unsent_goes_last_and_under_its_own_reason(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "a.journal", max_bytes=MIB, clock=lambda: 0) as journal:
         unsent = fill(journal, "a", 10)
