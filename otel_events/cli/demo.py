@@ -20,10 +20,12 @@ from otel_events.explain import text, tree
 from otel_events.journal import Journal
 from otel_events.pipeline.engine import Timing
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
+from otel_events.pipeline.live import Live, install
 from otel_events.pipeline.records import Record, Refused, read
 from otel_events.server.auth import Access
 from otel_events.server.run import bind, run
 from otel_events.sources import SOURCES
+from otel_events.task import task, workflow
 from otel_events.traces import close_all
 
 AT_ONCE = Timing(grace=0, neighbours=0, orphans=0)
@@ -51,6 +53,7 @@ def demo(serve: Serve = False, port: Port = PORT) -> None:
         try:
             for source, records in bundled():
                 gateway.ingest(source, records)
+            live(gateway)
             gateway.tick()
             show(gateway, path)
             if serve:
@@ -66,6 +69,32 @@ def bundled() -> Iterator[tuple[str, list[Record | Refused]]]:
     with as_file(files("otel_events") / "demo_data") as folder:
         for source in SOURCES:
             yield source, list(read([str(folder / source)]))
+
+
+@task(name="load")
+def _load() -> list[int]:
+    return list(range(1_000))
+
+
+@task(name="total")
+def _total(rows: list[int]) -> int:
+    return sum(rows)
+
+
+@workflow(name="demo")
+def _workflow() -> int:
+    return _total(_load())
+
+
+def live(gateway: Gateway) -> None:
+    """Run a decorated workflow whose events go to ``gateway``, as ``otel_events.configure()`` would have it."""
+    taker = Live(lambda events: gateway.offer("python", events), gateway.tick)
+    install(taker)
+    try:
+        _workflow()
+    finally:
+        install(None)
+        taker.stop()
 
 
 def show(gateway: Gateway, path: Path) -> None:

@@ -43,6 +43,8 @@ def test_the_demo_shows_trees_figures_and_where_to_look(
     assert re.search(r"^batch +task +succeeded +3 +3 ", figures, re.MULTILINE)
     assert re.search(r"^batch +task +crashed +0 +1 ", figures, re.MULTILINE)
     assert re.search(r"^flyte +workflow +succeeded +1 +1 ", figures, re.MULTILINE)
+    assert re.search(r"^python +workflow +succeeded +1 +1 ", figures, re.MULTILINE)
+    assert re.search(r"^TASK_RUNNING .* {4}  task/total attempt 1 succeeded", ran.out, re.MULTILINE)
     assert "otel-events replay SOURCE PATH" in ran.out
     assert list(tmp_path.glob("otel-events-*")) == []
 
