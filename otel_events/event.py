@@ -24,7 +24,7 @@ class PhaseInfo(msgspec.Struct, frozen=True):
     name: str
     outcome: bool
     cicd: str
-    """Value of cicd.pipeline.run.state, or of cicd.pipeline.result for an outcome; "" where the conventions have none."""
+    """cicd.pipeline.run.state, or cicd.pipeline.result for an outcome; "" where the conventions have none."""
     error: bool
     """Whether the span of an attempt that ends so has status ERROR."""
     severity: int
@@ -98,7 +98,7 @@ class Error(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="event"):
-    """What all events share. ``id`` is unique in the source and equal for repeats; ``time`` is when it occurred (ns, UTC)."""
+    """What all share. ``id`` is unique in the source and equal for repeats; ``time`` is when it occurred (ns, UTC)."""
 
     id: str
     time: int
@@ -108,7 +108,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="even
 
 
 class PhaseChange(Event, frozen=True, kw_only=True, gc=False, tag="phase"):
-    """An attempt came into ``phase`` (a key of PHASES; others are kept as logs); ``native`` is the source's own word."""
+    """An attempt came into ``phase`` (a key of PHASES; others are kept as logs); ``native`` is the source's word."""
 
     phase: str
     native: str

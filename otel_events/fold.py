@@ -183,13 +183,14 @@ def _attempt(identity: Run, number: int, members: Sequence[AnyEvent]) -> Attempt
         if attempt.outcome:  # facts of the outcome's own moment sort before it, so this one is dated after it
             _absorb(attempt, event)
             continue
-        if event.attributes:
-            attempt.attributes.update(event.attributes)
         if event.links:
             links.update(dict.fromkeys(event.links))
         if type(event) is PhaseChange:
+            attempt.attributes.update(event.attributes)
             previous = _enter(attempt, event, previous)
         else:
+            # What a log, stat or report tells is of its moment and goes out with it; only a trace context is the run's.
+            attempt.attributes.update((key, event.attributes[key]) for key in RESERVED if key in event.attributes)
             _LISTS[type(event)](attempt).append(event)
     attempt.links.extend(links)
     if attempt.start and not attempt.outcome:

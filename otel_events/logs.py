@@ -26,16 +26,21 @@ def severity_text(number: int) -> str:
     return next((text for low, text in reversed(SEVERITIES) if low <= number <= 24), "")
 
 
-def log(event: AnyEvent, trace: bytes, span: bytes, attempt: int, late: bool = False) -> LogData:
-    """The log record of an event, in the context of the attempt's span (b"" and b"" for an event of no run)."""
-    severity, body, name, fields = _content(event)
-    fields |= _identity(event.run, attempt)
+def log(event: AnyEvent, trace: bytes, span: bytes, attempt: int, late: bool = False, full: bool = True) -> LogData:
+    """The log record of an event, in the context of the attempt's span (b"" and b"" for an event of no run).
+
+    ``full=False`` leaves the attributes of a phase change to the span, unless it has an error or is late: only the
+    first change of an attempt need tell them at once, so that what is stuck can be found.
+    """
+    severity, body, name, fields = _content(event, full or late)
+    fields |= identity(event.run, attempt)
     if late:
         fields[LATE] = True
     return LogData(event.time, event.time, severity, severity_text(severity), body, fields, trace, span, name)
 
 
-def _identity(run: Run, attempt: int) -> Attributes:
+def identity(run: Run, attempt: int) -> Attributes:
+    """Attributes that say whose record it is, in every record of the attempt."""
     found: Attributes = {"otel_events.source": run.source}
     if run.namespace:
         found["otel_events.namespace"] = run.namespace
@@ -49,8 +54,10 @@ def _identity(run: Run, attempt: int) -> Attributes:
     return found
 
 
-def _content(event: AnyEvent) -> tuple[int, str, str, Attributes]:
+def _content(event: AnyEvent, full: bool) -> tuple[int, str, str, Attributes]:
     """(severity, body, event name, attributes of its own)."""
+    if not full and type(event) is PhaseChange and event.error is None and event.phase in PHASES:
+        return _phase(event, {})
     fields = {key: value for key, value in event.attributes.items() if key not in RESERVED}
     if isinstance(event, PhaseChange):
         return _phase(event, fields)

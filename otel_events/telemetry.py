@@ -79,7 +79,7 @@ class Point(msgspec.Struct, gc=False):
 
 
 class HistogramPoint(msgspec.Struct, gc=False):
-    """One series of a histogram. ``buckets`` are counts (not cumulative), one longer than ``bounds``: the last is +Inf."""
+    """One series of a histogram. ``buckets`` are counts, not cumulative; one more than ``bounds``, the last is +Inf."""
 
     labels: tuple[str, ...]
     count: int

@@ -50,7 +50,7 @@ EXPORTERS = ("otlp", "none")
 
 
 def exported_signals(environ: Mapping[str, str]) -> list[Signal]:
-    """The signals that ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` leaves on. ConfigError for an exporter that is not ours."""
+    """The signals that ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` leaves on. ConfigError for others than ours."""
     found: list[Signal] = []
     for signal in REQUESTS:
         name = f"OTEL_{signal.upper()}_EXPORTER"

@@ -17,9 +17,10 @@ from otel_events.fold import Attempt, attempts, settled
 from otel_events.journal import Closing, pack, unpack
 from otel_events.logs import log
 from otel_events.metrics import Metrics
-from otel_events.otlp import encode_log, encode_span
+from otel_events.otlp import encode_log
+from otel_events.pipeline.hot import PhaseLogs, Spans, fold_plain
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
-from otel_events.spans import Context, context, span
+from otel_events.spans import Context, context
 from otel_events.telemetry import LogData
 from otel_events.traces import close, outcome_of, parent_id, place
 
@@ -53,12 +54,21 @@ class OpenRun(msgspec.Struct, gc=False):
     since: int = 0
     start: int = 0
     current: int = 1
+    logged: int = 0
+    """The attempt whose phase change was last logged: the first of another tells all its attributes."""
+    outcome: str = ""
+    plain: bool = True
+    """One attempt and at most one outcome so far: what was told last needs no fold to be decided."""
     closed: dict[int, Closing] | None = None
     finished: bool = False
 
     def unpacked(self) -> list[AnyEvent]:
         run = self.run
         return [unpack(run, one) if type(one) is bytes else one for one in self.events]  # type: ignore[misc]  # narrowed
+
+    def done(self) -> Collection[int]:
+        """Numbers of the attempts that are closed."""
+        return self.closed or ()
 
     def open_phase(self) -> bool:
         return bool(self.phase) and not PHASES[self.phase].outcome and not self.finished
@@ -92,7 +102,8 @@ class Engine:
         self._roots: dict[bytes, OpenRoot] = {}
         self._due: list[tuple[int, int, int, bytes, str, int]] = []
         self._serial = 0
-        self._contexts: dict[tuple[str, str, str, int], Context] = {}
+        self._contexts: dict[tuple[str, int], Context] = {}
+        self._phase_logs, self._spans = PhaseLogs(), Spans()
         self._fold_cache: dict[tuple[bytes, str], tuple[int, list[Attempt]]] = {}
 
     # --- commits in, telemetry out ---------------------------------------------------------------------------------
@@ -107,8 +118,8 @@ class Engine:
         count: bool = True,
         emit: bool = True,
     ) -> Telemetry:
-        """Take the commit ``seq``. ``fresh``: roots of which the journal knew nothing before. ``count``, ``emit``: False while
-        a restart goes through commits whose metrics, or telemetry, are already out."""
+        """Take the commit ``seq``. ``fresh``: roots that are new to the journal. ``count``, ``emit``: False
+        while a restart goes through commits whose metrics, or telemetry, are already out."""
         out = Telemetry([], [])
         for key, decided in closings.items():
             root = self._root(key, key in fresh, seq, now)
@@ -140,48 +151,60 @@ class Engine:
 
     def _take(self, root: OpenRoot, event: AnyEvent, now: int, out: Telemetry | None, count: bool) -> None:
         run = event.run
-        known = root.runs.get(run.id)
+        run_id = run.id
+        known = root.runs.get(run_id)
         if known is None:
-            known = root.runs[run.id] = OpenRun(run, [])
-            if count and run.id:
+            known = root.runs[run_id] = OpenRun(run, [])
+            if count and run_id:
                 self._metrics.seen(run)
-        if isinstance(event, PhaseChange):
-            self._track(root, known, event, now)
+        events = known.events
+        is_phase = type(event) is PhaseChange
+        if is_phase:
+            self._track(root, known, event, now)  # type: ignore[arg-type]  # as just tested, without isinstance's cost
         attempt = run.attempt or known.current
         late = known.closed is not None and attempt in known.closed
-        self._keep(known, event)
-        if count:
-            count_event(self._metrics, event, late)
-        if out is not None and (late or not isinstance(event, Stat)):
-            out.logs.append(encode_log(self._log(root, event, attempt, late)))
-
-    def _keep(self, known: OpenRun, event: AnyEvent) -> None:
         self._held += 1
-        cold = self._held > self._hot_events and event.run == known.run
-        known.events.append(pack(event) if cold else event)
+        if self._held > self._hot_events and event.run == known.run:
+            events.append(pack(event))
+        else:
+            events.append(event)
+        if out is not None:
+            if is_phase and not late and run_id:
+                where = self._contexts.get((run_id, attempt)) or self._context(root, run, attempt, event)
+                first = len(events) == 1 or attempt != known.logged
+                known.logged = attempt
+                out.logs.append(self._phase_logs.encode(event, where.trace_id, where.span_id, attempt, first))  # type: ignore[arg-type]  # a PhaseChange
+            elif late or not isinstance(event, Stat):
+                out.logs.append(encode_log(self._log(root, event, attempt, late)))
+        if count and (late or not is_phase):
+            count_event(self._metrics, event, late)
 
     def _track(self, root: OpenRoot, known: OpenRun, event: PhaseChange, now: int) -> None:
         """Follow the phase for the gauges, and put an outcome on the list of what is due."""
-        info = PHASES.get(event.phase)
+        phase, time, run = event.phase, event.time, event.run
+        info = PHASES.get(phase)
         if info is None:
             return
-        attempt = event.run.attempt
-        number = attempt or known.current + event.next_attempt
-        if known.finished and not info.outcome and number not in (known.closed or ()):
+        attempt = run.attempt
+        if known.finished and not info.outcome and (attempt or known.current + event.next_attempt) not in known.done():
             known.finished = False
             root.open += 1
         if not known.start:
-            known.start = event.time
-            root.open += bool(event.run.id)
-        elif event.time < known.start:
-            known.start = event.time
+            known.start = time
+            root.open += bool(run.id)
+        elif time < known.start:
+            known.start = time
         if event.next_attempt and known.phase:
-            self._later(now + self._timing.grace, now, root.key, event.run.id, known.current)
+            self._later(now + self._timing.grace, now, root.key, run.id, known.current)
             known.current += 1
-        if event.time >= known.since or (attempt and attempt > known.run.attempt):
-            known.phase, known.since = event.phase, event.time
+        if time >= known.since or attempt > known.run.attempt:
+            known.phase, known.since = phase, time
+        if attempt != known.run.attempt:
+            known.plain = False
         if info.outcome:
-            self._later(now + self._timing.grace, now, root.key, event.run.id, attempt or known.current)
+            known.plain = known.plain and known.outcome == ""
+            known.outcome = phase
+            self._later(now + self._timing.grace, now, root.key, run.id, attempt or known.current)
 
     def _later(self, at: int, first: int, key: bytes, run: str, attempt: int) -> None:
         self._serial += 1
@@ -191,17 +214,15 @@ class Engine:
         run = event.run
         if not run.id:
             return log(event, b"", b"", attempt, late)
-        where = self._contexts.get((run.source, run.namespace, run.id, attempt))
-        if where is None:
-            where = self._context(root, run, attempt, event)
+        where = self._contexts.get((run.id, attempt)) or self._context(root, run, attempt, event)
         return log(event, where.trace_id, where.span_id, attempt, late)
 
     def _context(self, root: OpenRoot, run: Run, attempt: int, event: AnyEvent) -> Context:
         numbered = run if run.attempt == attempt else msgspec.structs.replace(run, attempt=attempt)
         where = context(numbered, event.attributes)
-        if len(self._contexts) >= 65_536:
+        if len(self._contexts) >= 16_384:
             self._contexts.clear()
-        self._contexts[(run.source, run.namespace, run.id, attempt)] = where
+        self._contexts[(run.id, attempt)] = where
         return where
 
     def _close(self, root: OpenRoot, closing: Closing, out: Telemetry | None, count: bool) -> None:
@@ -225,7 +246,7 @@ class Engine:
             if closing.final:
                 count_run(self._metrics, closed.attempt, closed.outcome, closed.where)
         if out is not None and not closed.where.foreign:
-            out.spans.append(encode_span(span(closed.attempt, closed.where, closed.outcome, closed.previous)))
+            out.spans.append(self._spans.encode(closed.attempt, closed.where, closed.outcome, closed.previous))
 
     def _lookup(self, root: OpenRoot) -> Callable[[str], Sequence[Attempt]]:
         return lambda run_id: self._folded(root, run_id)
@@ -238,7 +259,9 @@ class Engine:
         cached = self._fold_cache.get((root.key, run_id))
         if cached and cached[0] == len(known.events):
             return cached[1]
-        found = attempts(known.unpacked())
+        events = known.unpacked()
+        plain = fold_plain(events) if known.plain and events else None
+        found = [plain] if plain else attempts(events)
         if len(self._fold_cache) >= 4_096:
             self._fold_cache.clear()
         self._fold_cache[(root.key, run_id)] = len(known.events), found
@@ -276,6 +299,11 @@ class Engine:
         again: list[tuple[int, int, bytes, str, int]],
     ) -> Iterator[Closing]:
         known = root.runs[run_id]
+        if known.plain and known.closed is None and number and known.outcome in ("succeeded", "skipped"):
+            run = known.run
+            if run.attempt and run_id != run.root:
+                yield Closing(run_id, run.kind, number, False, True, known.outcome)
+                return
         found = self._folded(root, run_id)
         index = next((i for i, one in enumerate(found) if one.run.attempt == number), None)
         if index is None or not found[index].outcome:
@@ -307,11 +335,13 @@ class Engine:
                 continue
             found = [one for one in self._folded(root, run_id) if one.start]
             for index, one in enumerate(found):
-                number = one.run.attempt
-                last = index == len(found) - 1
-                if (known.closed and number in known.closed) or (run_id, number) in taken:
-                    continue
-                yield Closing(run_id, one.run.kind, number, not one.outcome, last, one.outcome)
+                number, last = one.run.attempt, index == len(found) - 1
+                outcome = settled(one, not last, outcome_of(self._lookup(root), parent_id(one.run)))
+                if (run_id, number) in taken or (known.closed and number in known.closed):
+                    if last and (run_id, 0) not in taken:
+                        yield Closing(run_id, one.run.kind, 0, False, True, outcome)
+                else:
+                    yield Closing(run_id, one.run.kind, number, not outcome, last, outcome)
 
     def silent(self, now: int) -> dict[bytes, list[Closing]]:
         """Closings of roots from which nothing came for ``max_open``; a pass over all roots, to be made rarely."""
@@ -319,15 +349,6 @@ class Engine:
         for key, root in self._roots.items():
             if now - root.touched >= self._timing.max_open and (closings := list(self._orphans(root, ()))):
                 made[key] = closings
-        return made
-
-    def drain(self) -> dict[bytes, list[Closing]]:
-        """Decide everything that has an outcome, without waiting (the end of a short-lived process)."""
-        far = max((entry[0] for entry in self._due), default=0) + self._timing.neighbours + self._timing.orphans
-        made = self.decide(far)
-        for key, closings in self.decide(far + self._timing.neighbours).items():
-            have = {(one.run, one.attempt) for one in made.get(key, ())}
-            made.setdefault(key, []).extend(one for one in closings if (one.run, one.attempt) not in have)
         return made
 
     # --- what is open ----------------------------------------------------------------------------------------------

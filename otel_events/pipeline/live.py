@@ -71,7 +71,7 @@ def install(live: Live | None) -> None:
 
 
 def emit(event: AnyEvent) -> None:
-    """Hand over an event of this process. Raises nothing, waits for nothing, and does nothing without ``configure()``."""
+    """Hand over an event of this process. Raises nothing, waits for nothing; before ``configure()`` it does nothing."""
     live = _live
     if live is not None:
         live.emit(event)

@@ -1,0 +1,198 @@
+"""What there is most of, straight to bytes: the log record of a phase change, and the span of a plain attempt.
+
+Each equals, field by field, what the general way gives (``encode_log(log(...))``, ``encode_span(span(...))`` of
+``attempts(...)``): a property test holds it. They spare the structs and dicts in between and keep the bytes of what comes again and again.
+What is not plain takes the general way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import TypeVar
+
+from otel_events.event import PHASES, AnyEvent, PhaseChange, Report, Run
+from otel_events.fold import ILLEGAL, RESERVED, Attempt
+from otel_events.logs import identity, log, severity_text
+from otel_events.otlp import attributes, encode_log, encode_span, span_event
+from otel_events.otlp.wire import ATTRIBUTES, BODY, EVENT, LOG, NAMES, SPAN, varint
+from otel_events.spans import NANO, Context, span
+from otel_events.telemetry import INTERNAL
+
+KEPT = 16_384
+"""Entries of each table; one that is full is emptied."""
+
+_time = Struct("<BQ").pack
+_times = Struct("<BQBQ").pack
+_nanoseconds = Struct("<Q").pack
+_TOP = 1 << 63
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _keep(table: dict[K, V], key: K, value: V) -> V:
+    if len(table) >= KEPT:
+        table.clear()
+    table[key] = value
+    return value
+
+
+class PhaseLogs:
+    """Log records of phase changes. Between two times stand the parts of the change (phase, native word, reason), which
+    come again in every run, and of the attempt (its identity and context), which come again in each of its phases."""
+
+    def __init__(self) -> None:
+        self._changes: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
+        self._attempts: dict[tuple[str, int], bytes] = {}
+
+    def encode(self, event: PhaseChange, trace: bytes, span_id: bytes, attempt: int, first: bool) -> bytes:
+        """The record of a change that is in time. ``first``: the first of its attempt, which tells all attributes."""
+        time = event.time
+        if first or event.error is not None or event.phase not in PHASES or not 0 < time < _TOP:
+            return encode_log(log(event, trace, span_id, attempt, full=first))
+        before, name = self._changes.get((event.phase, event.native, event.reason)) or self._change(event)
+        about = self._attempts.get((event.run.id, attempt)) or self._attempt(event.run, attempt, trace, span_id)
+        return b"".join((_time(0x09, time), before, about, _time(0x59, time), name))
+
+    def _change(self, event: PhaseChange) -> tuple[bytes, bytes]:
+        info = PHASES[event.phase]
+        severity = bytes((0x10, info.severity)) + NAMES[0x1A][severity_text(info.severity)]
+        native = attributes(LOG, {"otel_events.phase.native": event.native})
+        made = severity + BODY[event.reason or event.native] + native, NAMES[0x62][f"otel_events.run.{event.phase}"]
+        return _keep(self._changes, (event.phase, event.native, event.reason), made)
+
+    def _attempt(self, run: Run, attempt: int, trace: bytes, span_id: bytes) -> bytes:
+        made = attributes(LOG, identity(run, attempt)) + b"\x45\x01\x00\x00\x00\x4a\x10" + trace + b"\x52\x08" + span_id
+        return _keep(self._attempts, (run.id, attempt), made)
+
+
+def fold_plain(events: Sequence[AnyEvent]) -> Attempt | None:
+    """The attempt of a run that had just one, told in order, with its outcome last; None where it is not so plain."""
+    run = events[0].run
+    last = events[-1].time
+    attempt = Attempt(run, events[0].time, 0, last, "", "", None, [], [], [], [], [], {}, [])
+    phases, merged = attempt.phases, attempt.attributes
+    before, phase = 0, ""
+    for event in events:
+        if event.run is not run and event.run != run:
+            return None
+        if type(event) is PhaseChange:
+            info = PHASES.get(event.phase)
+            if event.time <= before or info is None or attempt.outcome or (phase, event.phase) in ILLEGAL:
+                return None  # out of order, repeated, or with something to be counted
+            before, phase = event.time, event.phase
+            if phase == "running" and not attempt.first_running:
+                attempt.first_running = before
+            if info.outcome:
+                attempt.outcome, attempt.native = phase, event.native
+            if event.error or event.links or info.error:
+                return None
+            phases.append(event)
+            merged.update(event.attributes)
+        elif type(event) is Report and event.time == before and not (event.links or attempt.outcome):
+            if attempt.reports and attempt.reports[-1].time == before:
+                return None
+            attempt.reports.append(event)
+        else:
+            return None
+    if not attempt.outcome or not run.attempt:
+        return None
+    attempt.created, attempt.run_running = attempt.start, attempt.first_running
+    return attempt
+
+
+class Spans:
+    """Spans of node and task attempts that went well: the parts of the definition, and of each change of phase, are
+    kept; ids, times and the source's own attributes are what is new in each."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+        self._changes: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
+
+    def encode(self, attempt: Attempt, where: Context, outcome: str, previous: Context | None) -> bytes:
+        """``encode_span(span(...))`` of the same."""
+        run = attempt.run
+        plain = not (previous or attempt.links or attempt.error or attempt.skewed) and outcome == attempt.outcome
+        if not (plain and outcome and run.kind != "workflow" and 0 < attempt.start <= attempt.end < _TOP):
+            return encode_span(span(attempt, where, outcome, previous))
+        if not _TAKEN.isdisjoint(attempt.attributes) or PHASES[outcome].error:
+            return encode_span(span(attempt, where, outcome, previous))
+        before, after = self._definition(run, outcome, attempt.native)
+        types = ATTRIBUTES[SPAN]
+        texts, numbers = types[str], types[int]
+        parts = [b"\x0a\x10", where.trace_id, b"\x12\x08", where.span_id, b"\x22\x08", where.parent_span_id, before]
+        if not where.parent_span_id:
+            del parts[4:6]
+        parts.append(_times(0x39, attempt.start, 0x41, attempt.end))
+        parts += [types[type(value)][key][value] for key, value in attempt.attributes.items()]
+        queued = ((attempt.first_running or attempt.end) - attempt.start) / NANO
+        parts += (
+            texts["cicd.pipeline.run.id"][run.root],
+            texts["cicd.pipeline.task.run.id"][run.id],
+            texts["otel_events.run.id"][run.id],
+            numbers["otel_events.attempt"][run.attempt],
+            types[float]["otel_events.queue.duration"][queued],
+        )
+        if attempt.first_running:
+            ran = (attempt.end - attempt.first_running) / NANO
+            parts.append(types[float]["otel_events.run.duration"][ran])
+        for change in attempt.phases:
+            head, tail = self._changes.get((change.phase, change.native, change.reason)) or self._change(change)
+            parts += (head, _nanoseconds(change.time), tail)
+        if attempt.reports:
+            parts += [_report(report) for report in attempt.reports]
+        parts.append(after)
+        return b"".join(parts)
+
+    def _definition(self, run: Run, outcome: str, native: str) -> tuple[bytes, bytes]:
+        """(name and kind, what comes after the events: attributes that all attempts of it share, and flags)."""
+        key = (run.source, run.kind, run.namespace, run.workflow, run.name, outcome, native)
+        kept = self._definitions.get(key)
+        if kept is not None:
+            return kept
+        found = {
+            "cicd.pipeline.name": run.workflow,
+            "cicd.pipeline.task.name": run.name,
+            "cicd.pipeline.task.run.result": PHASES[outcome].cicd,
+            "otel_events.source": run.source,
+            "otel_events.kind": run.kind,
+            "otel_events.namespace": run.namespace,
+            "otel_events.outcome": outcome,
+            "otel_events.phase.native": native,
+        }
+        shared = attributes(SPAN, {name: text for name, text in found.items() if text})
+        head = NAMES[0x2A][run.name or run.kind] + b"\x30" + varint(INTERNAL)
+        return _keep(self._definitions, key, (head, shared + b"\x7a\x00\x85\x01\x00\x01\x00\x00"))
+
+    def _change(self, change: PhaseChange) -> tuple[bytes, bytes]:
+        """(what stands before the time of a span event, what after it)."""
+        found = {"otel_events.phase.native": change.native}
+        if change.reason:
+            found["otel_events.reason"] = change.reason
+        tail = NAMES[0x12][f"otel_events.run.{change.phase}"] + attributes(EVENT, found)
+        head = b"\x5a" + varint(9 + len(tail)) + b"\x09"
+        return _keep(self._changes, (change.phase, change.native, change.reason), (head, tail))
+
+
+_TAKEN = frozenset(
+    (
+        *RESERVED,
+        *("otel_events.run.url", "cicd.pipeline.name", "cicd.pipeline.run.id", "cicd.pipeline.task.name"),
+        *("cicd.pipeline.task.run.id", "cicd.pipeline.task.run.result", "otel_events.source", "otel_events.kind"),
+        *("otel_events.namespace", "otel_events.run.id", "otel_events.attempt", "otel_events.outcome"),
+        *("otel_events.phase.native", "otel_events.queue.duration", "otel_events.run.duration", "error.type"),
+    )
+)
+"""Names that we give ourselves: a source that tells one of them takes the general way, where ours win."""
+
+
+def _report(report: Report) -> bytes:
+    found: dict[str, str | int] = {"otel_events.report.name": report.name}
+    if report.media_type:
+        found["otel_events.report.media_type"] = report.media_type
+    if report.uri:
+        found["otel_events.report.uri"] = report.uri
+    if report.step is not None:
+        found["otel_events.report.step"] = report.step
+    return span_event(report.time, "otel_events.report", attributes(EVENT, found))
