@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from otel_events.journal import Journal
@@ -73,7 +73,7 @@ class Replay:
     def __init__(self, url: str) -> None:
         self._config = config(url)
 
-    def take(self, stream: Sequence[bytes]) -> None:
+    def take(self, stream: Iterable[bytes]) -> None:
         folder = tempfile.TemporaryDirectory(prefix="otel-events-bench-")
         with folder as path, Journal.open(Path(path) / "journal.db") as journal:
             sink = OtlpSink(self._config)

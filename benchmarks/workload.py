@@ -50,7 +50,8 @@ def event(t: int, step: int) -> bytes:
         made.logs.append(TaskLog(uri=f"https://logs/{t}", name="Kubernetes Logs", message_format=2))
     if step == 4:
         made.output_uri = f"{data}/0/outputs.pb"
-    return made.SerializeToString()
+    serialised: bytes = made.SerializeToString()
+    return serialised
 
 
 def stream(first: int, runs: int, steps: int = len(STEPS)) -> list[bytes]:

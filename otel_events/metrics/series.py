@@ -256,5 +256,5 @@ class Store(Generic[Cell]):
             cell = self.series.get(key)
             if cell is None:
                 cell = self.series[key] = self._make()
-                self._others += key[-1] == OTHER and {OTHER}.issuperset(key[1:])
+                self._others += key[-1:] == (OTHER,) and {OTHER}.issuperset(key[1:])
             cell.load(state)

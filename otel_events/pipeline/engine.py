@@ -13,18 +13,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 import msgspec
 
 from otel_events.event import PHASES, AnyEvent, PhaseChange, Run, Stat
-from otel_events.fold import Attempt, attempts, settled
+from otel_events.fold import RESERVED, Attempt, attempts, settled
 from otel_events.journal import Closing, pack, unpack
 from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.otlp import encode_log
 from otel_events.pipeline.hot import PhaseLogs, Spans, fold_plain
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
-from otel_events.spans import Context, context
+from otel_events.spans import Context, context, derived_parent
 from otel_events.telemetry import LogData
-from otel_events.traces import close, outcome_of, parent_id, place
+from otel_events.traces import Closed, close, outcome_of, parent_id, place
 
 SECOND = 1_000_000_000
+_TOLD = frozenset(RESERVED)
 
 Load = Callable[[bytes, int], Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]]
 """What the journal holds of a root up to a commit (inclusive), as (events, closings) by commit."""
@@ -79,6 +80,8 @@ class OpenRoot(msgspec.Struct):
     runs: dict[str, OpenRun]
     touched: int
     """Clock of the gateway when something last came for it."""
+    told: bool = False
+    """Whether an event of it carried a foreign trace context."""
     open: int = 0
     """How many of the runs have begun and are not finished."""
 
@@ -158,6 +161,8 @@ class Engine:
             if count and run_id:
                 self._metrics.seen(run)
         events = known.events
+        if not _TOLD.isdisjoint(event.attributes):
+            root.told = True
         is_phase = type(event) is PhaseChange
         if is_phase:
             self._track(root, known, event, now)  # type: ignore[arg-type]  # as just tested, without isinstance's cost
@@ -226,7 +231,9 @@ class Engine:
         return where
 
     def _close(self, root: OpenRoot, closing: Closing, out: Telemetry | None, count: bool) -> None:
-        known = root.runs[closing.run]
+        known = root.runs.get(closing.run)
+        if known is None:  # its events could not be read back
+            return
         if closing.attempt:
             known.closed = {**(known.closed or {}), closing.attempt: closing}
         found = self._folded(root, closing.run)
@@ -238,15 +245,31 @@ class Engine:
             if count and found:
                 count_run(self._metrics, found[-1], closing.outcome, place(found[-1], self._lookup(root)))
             return
-        index = next(i for i, one in enumerate(found) if one.run.attempt == closing.attempt)
-        closed = close(found, index, self._lookup(root))
-        closed.outcome, closed.final = closing.outcome, closing.final
+        index = next((i for i, one in enumerate(found) if one.run.attempt == closing.attempt), None)
+        if index is None:
+            return
+        if known.plain and not root.told and closing.final:
+            closed = Closed(found[index], self._where(root, found[index]), closing.outcome, None, True)
+        else:
+            closed = close(found, index, self._lookup(root))
+            closed.outcome, closed.final = closing.outcome, closing.final
         if count:
             count_attempt(self._metrics, closed)
             if closing.final:
                 count_run(self._metrics, closed.attempt, closed.outcome, closed.where)
         if out is not None and not closed.where.foreign:
             out.spans.append(self._spans.encode(closed.attempt, closed.where, closed.outcome, closed.previous))
+
+    def _where(self, root: OpenRoot, attempt: Attempt) -> Context:
+        """``place`` for a root in which nobody told of a trace context: its trace id is its key."""
+        run = attempt.run
+        parent = parent_id(run)
+        found = self._folded(root, parent) if parent in root.runs else ()
+        if found:
+            return place(attempt, self._lookup(root))
+        own = self._contexts.get((run.id, run.attempt))
+        span_id = own.span_id if own else context(run, {}).span_id
+        return Context(root.key, span_id, derived_parent(run))
 
     def _lookup(self, root: OpenRoot) -> Callable[[str], Sequence[Attempt]]:
         return lambda run_id: self._folded(root, run_id)

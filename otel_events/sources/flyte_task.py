@@ -53,7 +53,8 @@ CONSTANT_ROWS = (
     ("event_version", "flyte.event_version"),
 )
 """What stays the same from event to event of one attempt (with ``metadata``, see put_metadata)."""
-_ATTRIBUTES = fields(*CONSTANT_ROWS, ("phase_version", "flyte.phase_version"), ("output_uri", "flyte.output_uri"))
+_CONSTANT = fields(*CONSTANT_ROWS)
+_CHANGING = fields(("phase_version", "flyte.phase_version"), ("output_uri", "flyte.output_uri"))
 _task_fields = attrgetter("name", "version", "project", "domain", "org", "resource_type")
 _EXTERNAL_ID = fields(("external_id", "flyte.external_id"))
 _metadata_fields = attrgetter("generated_name", "plugin_identifier", "instance_class")
@@ -136,8 +137,9 @@ def task_events(attempt: Attempt, event: Any, extra: dict[str, Scalar]) -> list[
     time = occurred(event.occurred_at, f"{EVENT}.occurred_at")
     identity = f"{attempt.key}:{native}:{event.phase_version}:{time}"
     attributes = names(attempt) | extra
-    put(attributes, event, _ATTRIBUTES)
+    put(attributes, event, _CONSTANT)
     put_metadata(attributes, event.metadata)
+    put(attributes, event, _CHANGING)  # in this order, as in flyte_fast: equal events must be equal bytes too
     put_time(attributes, "flyte.reported_at", event, "reported_at")
     put_values(attributes, event)
     _put_details(attributes, event)
