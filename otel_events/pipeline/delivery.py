@@ -10,6 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -63,11 +64,14 @@ def exported_signals(environ: Mapping[str, str]) -> list[Signal]:
 
 
 class _Lane(msgspec.Struct):
-    """One signal: what is gathered for the next request, and the first commit of each request not yet answered."""
+    """One signal: what is gathered for the next requests, and the first commit of each request not yet answered."""
 
-    items: list[bytes]
-    first: int
+    items: deque[bytes]
     waiting: deque[int]
+    first: int = 0
+    """The commit of the first of ``items``."""
+    last: int = 0
+    """The commit that was last gathered: of every item but those of the next request."""
 
 
 class Delivery:
@@ -79,7 +83,7 @@ class Delivery:
         self._resource = resource(resource_attributes)
         self._scope = scope(*SCOPE)
         self.signals = frozenset(one.signal for one in senders)
-        self._lanes: dict[Signal, _Lane] = {one.signal: _Lane([], 0, deque()) for one in senders}
+        self._lanes: dict[Signal, _Lane] = {one.signal: _Lane(deque(), deque()) for one in senders}
         self._lock = threading.Lock()
         self.offered_seq = 0
 
@@ -104,45 +108,57 @@ class Delivery:
             return min(firsts, default=self.offered_seq + 1) - 1
 
     def has_room(self) -> bool:
-        """Whether the next commit may be offered; False until the queue has room again."""
-        return self._exporter.has_room()
+        """Whether the next commit may be offered; False until the queue has room again. Moves on what waits for it."""
+        self._seal(BATCH)
+        return self._exporter.has_room() and all(len(lane.items) < BATCH for lane in self._lanes.values())
 
     def offer(self, seq: int, made: Telemetry) -> None:
         """Take the telemetry of the commit ``seq``; commits come in order. Ask ``has_room`` first."""
-        self._gather("traces", seq, made.spans)
-        self._gather("logs", seq, made.logs)
+        for signal, items in (("traces", made.spans), ("logs", made.logs)):
+            lane = self._lanes.get(signal)  # type: ignore[call-overload]  # a literal loses its type in a tuple
+            if lane is not None and items:
+                with self._lock:
+                    lane.first = lane.first if lane.items else seq
+                    lane.last = seq
+                    lane.items += items
         self.offered_seq = seq
-
-    def _gather(self, signal: Signal, seq: int, items: list[bytes]) -> None:
-        lane = self._lanes.get(signal)
-        if lane is None:
-            return
-        while items:
-            with self._lock:
-                if not lane.items:
-                    lane.first = seq
-                room = BATCH - len(lane.items)
-                lane.items += items[:room]
-            items = items[room:]
-            if len(lane.items) >= BATCH:
-                self._seal(signal, lane)
-
-    def _seal(self, signal: Signal, lane: _Lane) -> None:
-        with self._lock:
-            if not lane.items:
-                return
-            items, lane.items = lane.items, []
-            lane.waiting.append(lane.first)
-        payload = REQUESTS[signal](items, self._resource, self._scope)
-        if not self._exporter.offer(Batch(signal, payload, len(items), signal)):
-            # Only a closing exporter refuses once there was room: what it did not take stays unsent for the next start.
-            return
+        self._seal(BATCH)
 
     def flush(self) -> None:
         """Send what has been gathered without waiting for a full request."""
+        self._seal(1)
+
+    def _seal(self, least: int) -> None:
+        """Make requests of what is gathered while there are ``least`` items for one and the queue has room: what one
+        commit gives may be more than fits, and the rest of it waits here."""
         for signal, lane in self._lanes.items():
-            if signal != "metrics" and self._exporter.has_room():
-                self._seal(signal, lane)
+            while len(lane.items) >= least and self._exporter.has_room():
+                if not self._seal_one(signal, lane):
+                    break
+
+    def _seal_one(self, signal: Signal, lane: _Lane) -> bool:
+        items = list(islice(lane.items, BATCH))
+        payload = REQUESTS[signal](items, self._resource, self._scope)
+        with self._lock:  # before it is offered: the answer may come at once
+            first = lane.first
+            lane.waiting.append(first)
+            lane.first = lane.last
+            for _ in items:
+                lane.items.popleft()
+        if self._exporter.offer(Batch(signal, payload, len(items), signal)):
+            return True
+        with self._lock:  # it is closing, or there is no thread to be had: unsent, as it was
+            lane.waiting.pop()
+            lane.first = first
+            lane.items.extendleft(reversed(items))
+        return False
+
+    def idle(self) -> bool:
+        """Whether all that was offered is done; sends what has been gathered."""
+        self.flush()
+        return not any(lane.items for lane in self._lanes.values()) and not any(
+            counts.queued for counts in self.counts().values()
+        )
 
     def _done(self, token: Signal | None, result: Result) -> None:
         """The answer to the oldest request of a signal: it is with the collector, or was refused for good."""
@@ -164,7 +180,8 @@ class Delivery:
         return self._exporter.counts()
 
     def close(self, timeout: float) -> str:
-        """Wait at most ``timeout`` seconds for the queue; returns why something is left, or ""."""
-        left = self._exporter.close(timeout)
+        """Send what is gathered, wait at most ``timeout`` seconds; returns why something is left, or ""."""
+        self.flush()
+        left = self._exporter.close(timeout) or any(lane.items for lane in self._lanes.values())
         reasons = sorted({counts.reason for counts in self.counts().values() if counts.reason})
         return ("; ".join(reasons) or "no answer in time") if left else ""

@@ -100,17 +100,14 @@ class Gateway:
         every: Every,
         keep_records: bool = False,
     ) -> None:
-        self._journal = journal
-        self._metrics = metrics
-        self._delivery = delivery
-        self._timing = timing
-        self._clock = clock
-        self._every = every
-        self._keep = keep_records
+        self._journal, self._metrics, self._delivery = journal, metrics, delivery
+        self._timing, self._every, self._clock, self._keep = timing, every, clock, keep_records
         self._lock = threading.RLock()
         self._engine = Engine(metrics, self._load, timing)
         self._decoders: dict[str, Decode] = {}
         self._maybe_done: list[bytes] = []
+        self._decided: dict[bytes, list[Closing]] = {}
+        self._letters: set[DeadLetter] = set()
         self._behind: Iterator[tuple[int, Telemetry]] | None = None
         self._chores: dict[str, Callable[[int], None]] = {
             "checkpoint": self._checkpoint,
@@ -129,17 +126,21 @@ class Gateway:
     @classmethod
     def open(cls, config: GatewayConfig, clock: Callable[[], int] = time.time_ns) -> Gateway:
         """A gateway over the journal at that path, made where there is none. JournalError, ConfigError."""
-        delivery = Delivery.open(config.otlp)
+        delivery, metrics = Delivery.open(config.otlp), Metrics(start=clock(), tags=config.stat_tags)
         journal = Journal.open(config.journal, max_bytes=config.max_bytes, max_age_ns=config.max_age, clock=clock)
-        return cls(
-            journal,
-            Metrics(start=clock(), tags=config.stat_tags),
-            delivery,
-            timing=config.timing,
-            every=config.every,
-            clock=clock,
-            keep_records=config.keep_records,
-        )
+        try:
+            return cls(
+                journal,
+                metrics,
+                delivery,
+                timing=config.timing,
+                every=config.every,
+                clock=clock,
+                keep_records=config.keep_records,
+            )
+        except BaseException:
+            journal.close()
+            raise
 
     def start(self) -> None:
         """Tick in a thread of its own until the gateway is closed."""
@@ -148,14 +149,12 @@ class Gateway:
 
     def _run(self) -> None:
         while not self._stopped.wait(PERIOD):
+            # Readiness tells of a failure and the next tick tries again: nothing acknowledged depends on this one.
             try:
                 self.tick()
-                self._trouble = ""
-            except OtelEventsError as error:
-                # Readiness tells it and the next tick tries again: nothing that was acknowledged depends on this one.
-                self._trouble = str(error)
-            except Exception as error:
-                self._trouble = f"{type(error).__name__}: {error}"
+            except OtelEventsError:
+                continue
+            except Exception:
                 _logger.exception("the gateway's tick failed; it goes on with the next")
 
     # --- restart ---------------------------------------------------------------------------------------------------
@@ -168,10 +167,7 @@ class Gateway:
         """Continue where the last process stopped: counters from their snapshot, open runs and unsent telemetry from
         the journal."""
         journal, now = self._journal, self._clock()
-        counted, state = journal.snapshot or (0, b"")
-        if state:
-            self._metrics.restore(state)
-        for _ in self._walk(counted, count=True, emit=False):
+        for _ in self._walk(self._restore(), count=True, emit=False):
             pass
         keys = [row.key for row in journal.roots(open_only=True)]
         self._engine.preload(keys, journal.last_seq, now)
@@ -179,6 +175,17 @@ class Gateway:
         self._delivery.start(journal.sent_seq)
         if journal.sent_seq < journal.last_seq:
             self._behind = self._walk(journal.sent_seq, count=False, emit=True)
+
+    def _restore(self) -> int:
+        """Go on counting where the last snapshot stopped; the commit up to which that is, 0 where there is none."""
+        try:
+            counted, state = self._journal.snapshot or (0, b"")
+            if state:
+                self._metrics.restore(state)
+            return counted
+        except JournalError as error:
+            _logger.warning("counting anew from what the journal holds: %s", error)
+            return 0
 
     def _walk(self, after: int, count: bool, emit: bool) -> Iterator[tuple[int, Telemetry]]:
         """The commits after ``after``, once more, through an engine of their own: same journal, same bytes."""
@@ -201,11 +208,12 @@ class Gateway:
         batch = decode_records(source, decode, records, self._keep)
         with self._lock:
             self._open_for_more()
-            self._metrics.received(source, batch.records)
             for letter in batch.dead:
-                self._journal.dead(letter.source, letter.where, letter.reason, letter.record)
-                self._metrics.dead_letter(source)
+                self._bury(letter)
             duplicates = self._commit(batch.events, batch.kept or None)
+            self._metrics.received(source, batch.records)
+            for _ in batch.dead:
+                self._metrics.dead_letter(source)
             self._metrics.taken(source, len(batch.events) - duplicates, duplicates)
         return Accepted(len(batch.events) - duplicates, duplicates, batch.dead)
 
@@ -217,21 +225,39 @@ class Gateway:
             self._metrics.taken(source, len(events) - duplicates, duplicates)
         return Accepted(len(events) - duplicates, duplicates, [])
 
+    def _bury(self, letter: DeadLetter) -> None:
+        """Keep a dead letter with the next commit; once, also if that commit fails and the batch is offered again."""
+        if letter not in self._letters:
+            self._letters.add(letter)
+            self._journal.dead(letter.source, letter.where, letter.reason, letter.record)
+
     def _open_for_more(self) -> None:
         if self._draining:
             raise JournalError("the gateway is closing and takes nothing more; send the records again to the next one")
 
-    def _commit(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None) -> int:
+    def _commit(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None, ahead: int = 0) -> int:
+        """One commit: what is over by now (``ahead``: ns from now), then the events. Returns how many were there."""
         now = self._clock()
-        closings = self._engine.decide(now)
+        if not self._decided:
+            self._decided = self._engine.decide(now + ahead)
+        return self._append(events, kept, now)
+
+    def _append(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None, now: int) -> int:
+        """Events, and what has been decided, into the journal and then into telemetry. Where the journal fails, the
+        decisions stay for the next commit: the engine makes each of them once."""
         before = self._journal.last_seq
-        commit = self._journal.append(events, kept, closings, done=self._maybe_done)
-        self._maybe_done = []
-        if commit.seq == before:
-            return commit.duplicates
-        made = self._engine.apply(commit.seq, commit.roots, closings, commit.fresh, now)
-        self._maybe_done = self._engine.done(closings)
-        self._send(commit.seq, made)
+        try:
+            commit = self._journal.append(events, kept, self._decided, done=self._maybe_done)
+        except JournalError as error:
+            self._trouble = str(error)
+            raise
+        closings, self._decided, self._maybe_done = self._decided, {}, []
+        self._letters.clear()
+        if commit.seq != before:
+            made = self._engine.apply(commit.seq, commit.roots, closings, commit.fresh, now, emit=self._behind is None)
+            # Roots without anything open: those that just ended, and those that tell of no phase at all.
+            self._maybe_done = self._engine.done({**closings, **commit.roots})
+            self._send(commit.seq, made)
         return commit.duplicates
 
     def _send(self, seq: int, made: Telemetry) -> None:
@@ -246,27 +272,41 @@ class Gateway:
     # --- time passes -----------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Close what is over, move telemetry on, keep house. Called a few times a second; cheap when idle."""
+        """Close what is over, move telemetry on, keep house. Called a few times a second; cheap when idle.
+
+        Raises JournalError where the journal cannot be written; readiness tells it until it can.
+        """
         with self._lock:
             if self._draining:
                 return
-            now = self._clock()
-            self._commit((), None)
-            self._catch_up()
-            self._delivery.flush()
-            for what, work in self._chores.items():
-                if now >= self._next[what]:
-                    self._next[what] = now + getattr(self._every, what)
-                    work(now)
+            try:
+                self._work(self._clock())
+            except Exception as error:
+                self._trouble = str(error) if isinstance(error, OtelEventsError) else f"{type(error).__name__}: {error}"
+                raise
+            self._trouble = ""
+
+    def _work(self, now: int) -> None:
+        if self._trouble:  # make room first: a full disk takes no commit until a trim has freed some
+            self._housekeeping(now)
+            self._journal.sent_seq = self._delivery.sent_seq
+            self._journal.checkpoint()
+        self._commit((), None)
+        self._catch_up()
+        self._delivery.flush()
+        for what, chore in self._chores.items():
+            if now >= self._next[what]:
+                self._next[what] = now + getattr(self._every, what)
+                chore(now)
 
     def _catch_up(self) -> None:
         """Offer telemetry made again from the journal, as long as the queue takes it."""
         while self._behind is not None and self._delivery.has_room():
-            step = next(self._behind, None)
-            if step is None:
+            # After the last step all is offered: also commits of which nothing is left, because it was trimmed.
+            step = next(self._behind, (self._journal.last_seq, None))
+            if step[1] is None:
                 self._behind = None
-            else:
-                self._delivery.offer(*step)
+            self._delivery.offer(step[0], step[1] or Telemetry([], []))
 
     def _checkpoint(self, now: int) -> None:
         self._note()
@@ -276,22 +316,32 @@ class Gateway:
         """What a restart goes on from; on disk with the journal's next transaction."""
         sent, last = self._delivery.sent_seq, self._journal.last_seq
         if (sent, last) != self._noted:
+            self._count_ourselves()
             self._journal.sent_seq = sent
             self._journal.set_snapshot(last, self._metrics.snapshot())
             self._noted = sent, last
 
     def _housekeeping(self, now: int) -> None:
-        silent = self._engine.silent(now)
-        if silent:
-            commit = self._journal.append((), None, silent)
-            self._send(commit.seq, self._engine.apply(commit.seq, {}, silent, (), now))
         self._engine.forget(now)
         trimmed = self._journal.trim(now)
         for reason, dropped in trimmed.by_reason.items():
             self._metrics.dropped(reason, dropped)
+        if trimmed.more:
+            self._next["housekeeping"] = now
+        if not self._decided:
+            self._decided = self._engine.silent(now)
+        if self._decided:
+            self._append((), None, now)
 
     def _export_metrics(self, now: int) -> None:
+        self._count_ourselves()
         self._delivery.metrics(self._metrics.collect(now))
+
+    def _count_ourselves(self) -> None:
+        stats = self._journal.stats()
+        self._metrics.journal(stats.events, stats.bytes, stats.oldest_unsent_seconds)
+        for signal, counts in self._delivery.counts().items():
+            self._metrics.exported(signal, counts.sent, counts.failed + counts.rejected, counts.retried)
 
     # --- what others read ------------------------------------------------------------------------------------------
 
@@ -299,14 +349,8 @@ class Gateway:
         """(body, content type) of /metrics for an Accept header."""
         with self._lock:
             if not self._draining:
-                self._self_metrics()
+                self._count_ourselves()
         return exposition(self._metrics, accept, self._clock())
-
-    def _self_metrics(self) -> None:
-        stats = self._journal.stats()
-        self._metrics.journal(stats.events, stats.bytes, stats.oldest_unsent_seconds)
-        for signal, counts in self._delivery.counts().items():
-            self._metrics.exported(signal, counts.sent, counts.failed, counts.retried)
 
     def health(self) -> Health:
         """Whether the gateway takes records, and why not."""
@@ -319,10 +363,17 @@ class Gateway:
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
+    def settle(self) -> None:
+        """Close what has its outcome without waiting for what may still come: of a process that ends for good."""
+        with self._lock:
+            if not self._draining:
+                self._commit((), None, ahead=self._timing.grace + self._timing.neighbours)
+
     def drain_and_close(self, timeout: float = 5.0) -> Unsent:
         """Stop taking records, send what can be sent in ``timeout`` seconds, write the checkpoint, close the journal.
 
-        Runs that are still open stay so: the next start goes on with them. Any number of times.
+        Runs that are still open stay so: the next start goes on with them. Any number of times. JournalError: the
+        checkpoint could not be written; the journal is closed all the same, and the next start sends some again.
         """
         self._stopped.set()
         if self._ticker is not None:
@@ -331,11 +382,17 @@ class Gateway:
             if self._draining:
                 return Unsent(0)
             self._draining = True
-            self._catch_up()
-            self._delivery.flush()
-        reason = self._delivery.close(timeout)
-        with self._lock:
-            self._note()
-            unsent = self._journal.last_seq - self._delivery.sent_seq
-            self._journal.close()
+            try:
+                self._catch_up()
+            finally:
+                reason = self._delivery.close(timeout)
+                unsent = self._finish()
         return Unsent(unsent, reason if unsent else "")
+
+    def _finish(self) -> int:
+        """Close the journal; how many commits are left unsent."""
+        try:
+            self._note()
+            return self._journal.last_seq - self._delivery.sent_seq
+        finally:
+            self._journal.close()

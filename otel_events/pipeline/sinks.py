@@ -94,9 +94,11 @@ class OtlpSink:
         self._delivery.offer(self._seq, Telemetry([encode_span(one) for one in spans], [encode_log(x) for x in logs]))
 
     def finish(self, metrics: Metrics, dead: Sequence[DeadLetter]) -> None:
-        self._delivery.flush()
         self._delivery.metrics(metrics.collect(time.time_ns()))
-        self._wait(lambda: not any(counts.queued for counts in self._delivery.counts().values()))
+        self._wait(self._delivery.idle)
+        refused = sum(counts.failed + counts.rejected for counts in self._delivery.counts().values())
+        if refused:
+            raise ExportError(f"{refused:,} spans, log records or data points were refused for good: {self._reason()}")
 
     def close(self) -> None:
         """Let go of connections; any number of times."""
@@ -104,15 +106,16 @@ class OtlpSink:
 
     def _wait(self, until: Callable[[], bool]) -> None:
         """Until it is so; patience begins anew with every request that is done."""
-        waited, queued = 0.0, -1
+        waited, done = 0.0, -1
         while not until():
-            now = sum(counts.queued for counts in self._delivery.counts().values())
-            waited = waited + 0.02 if now == queued else 0.0
-            queued = now
+            now = sum(counts.sent + counts.failed + counts.rejected for counts in self._delivery.counts().values())
+            waited = waited + 0.02 if now == done else 0.0
+            done = now
             if waited >= self._patience:
                 raise ExportError(f"gave up after {self._patience:g} s without an answer: {self._reason()}")
             time.sleep(0.02)
 
     def _reason(self) -> str:
-        reason = self._delivery.close(0.5)
-        return f"{reason}; look at OTEL_EXPORTER_OTLP_ENDPOINT, or write files with --out"
+        told = sorted({counts.reason for counts in self._delivery.counts().values() if counts.reason})
+        self._delivery.close(0.5)
+        return f"{'; '.join(told) or 'no reason told'}; look at OTEL_EXPORTER_OTLP_ENDPOINT, or write files with --out"
