@@ -94,8 +94,7 @@ class HttpSender:
             self._path,
             body,
             self._headers,
-            retries=False,
-            redirect=False,
+            retries=False,  # redirects are among what it would follow
             timeout=urllib3.Timeout(total=left),
             preload_content=False,
         )

@@ -26,7 +26,7 @@ KEYS = st.one_of(
     st.sampled_from(["error.type", "otel_events.run.id", "cicd.pipeline.name", "a" * 200, "k"]),
     st.text(min_size=1, max_size=10),
 )
-ATTRIBUTES = st.dictionaries(KEYS, SCALARS, max_size=8)
+ATTRIBUTES = st.dictionaries(KEYS, SCALARS, max_size=5)
 
 
 def ids(size: int) -> st.SearchStrategy[bytes]:
@@ -45,8 +45,10 @@ SPANS = st.builds(
     start=TIMES,
     end=TIMES,
     attributes=ATTRIBUTES,
-    events=st.lists(EVENTS, max_size=4),
-    links=st.one_of(st.lists(LINKS, max_size=2), st.lists(LINKS, min_size=20, max_size=25)),
+    events=st.lists(EVENTS, max_size=3),
+    links=st.one_of(
+        st.lists(LINKS, max_size=2), st.builds(lambda link, many: [link] * many, LINKS, st.integers(20, 200))
+    ),
     status=st.integers(0, 2),
     status_message=STRINGS,
     trace_state=st.sampled_from(["", "rojo=00f067aa0ba902b7", "a=1,b=2"]),

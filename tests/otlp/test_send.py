@@ -16,7 +16,7 @@ from otel_events.errors import ConfigError
 from otel_events.otlp import Result, Sender, encode_log, from_env, logs_request, resource, scope, sender
 from otel_events.otlp.config import PREFIX, SIGNALS, Protocol, Signal
 from otel_events.otlp.grpc import METHODS, RETRYABLE
-from otel_events.otlp.send import MAX_AFTER
+from otel_events.otlp.send import MAX_AFTER, MAX_ANSWER
 from otel_events.telemetry import LogData
 from otel_events.testing import Answer, CaptureServer, Certificates, FakeClock
 from otel_events.testing.received import METHODS as OFFICIAL
@@ -319,6 +319,14 @@ def test_an_answer_without_end_is_read_no_further_than_needed() -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
     start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with listening(start, repeat=chunk) as (url, connections), closing(raw(url)) as one:
+        for _ in range(2):
+            assert one.send(PAYLOAD, time.monotonic() + 10).outcome == "ok"
+        assert len(connections) == 2
+
+
+def test_a_connection_with_more_to_come_is_not_used_again() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + b"x" * MAX_ANSWER  # the rest never comes
+    with listening(answer) as (url, connections), closing(raw(url)) as one:
         for _ in range(2):
             assert one.send(PAYLOAD, time.monotonic() + 10).outcome == "ok"
         assert len(connections) == 2
