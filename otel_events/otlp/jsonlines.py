@@ -8,14 +8,14 @@ attributes in theirs, without spaces. A value is as it would be in protobuf (see
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from binascii import hexlify
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from otel_events.event import Scalar
 from otel_events.otlp.encode import FLAGS, SCHEMA_URL
-from otel_events.otlp.wire import MAX_FIXED64, as_sent, utf8
+from otel_events.otlp.wire import MAX_FIXED64, Fields, Types, as_sent, utf8
 from otel_events.telemetry import ERROR, LogData, SpanData, SpanEvent, SpanLink
 
 Scope = tuple[str, str]
@@ -26,103 +26,120 @@ _encode = msgspec.json.Encoder().encode
 
 def traces_line(spans: Sequence[SpanData], resource: Mapping[str, Scalar], scope: Scope) -> bytes:
     """ExportTraceServiceRequest as one line of JSON, line end included."""
-    return _line("Spans", "spans", [_span(span) for span in spans], resource, scope)
+    return _line(b"Spans", b"spans", map(_span, spans), resource, scope)
 
 
 def logs_line(logs: Sequence[LogData], resource: Mapping[str, Scalar], scope: Scope) -> bytes:
     """ExportLogsServiceRequest as one line of JSON, line end included."""
-    return _line("Logs", "logRecords", [_log(log) for log in logs], resource, scope)
+    return _line(b"Logs", b"logRecords", map(_log, logs), resource, scope)
 
 
-def _line(kind: str, items: str, found: list[dict[str, Any]], resource: Mapping[str, Scalar], scope: Scope) -> bytes:
-    inner = {"scope": _scope(scope), items: found, "schemaUrl": SCHEMA_URL}
-    about = {"attributes": _attributes(resource)} if resource else {}
-    whole = {f"resource{kind}": [{"resource": about, f"scope{kind}": [inner], "schemaUrl": SCHEMA_URL}]}
+def _line(kind: bytes, items: bytes, found: Iterable[bytes], resource: Mapping[str, Scalar], scope: Scope) -> bytes:
+    url = b'"schemaUrl":' + _text(SCHEMA_URL)
+    name = b",".join([b'"%b":%b' % (key, _text(text)) for key, text in zip(_SCOPE, scope, strict=True) if text])
+    inner = b'{"scope":{%b},"%b":[%b],%b}' % (name, items, b",".join(found), url)
+    about = _attributes(resource)[1:]
+    return b'{"resource%b":[{"resource":{%b},"scope%b":[%b],%b}]}\n' % (kind, about, kind, inner, url)
+
+
+_SCOPE = (b"name", b"version")
+
+
+def _text(text: str) -> bytes:
     try:
-        return _encode(whole) + b"\n"
-    except UnicodeEncodeError:  # a lone surrogate somewhere: rare, so looked for only now
-        return _encode(_replaced(whole)) + b"\n"
+        return _encode(text)
+    except UnicodeEncodeError:  # a lone surrogate
+        return _encode(utf8(text).decode())
 
 
-def _replaced(value: Any) -> Any:
-    if isinstance(value, str):
-        return utf8(value).decode()
-    if isinstance(value, list):
-        return [_replaced(one) for one in value]
-    return {key: _replaced(one) for key, one in value.items()} if isinstance(value, dict) else value
+def _time(nanoseconds: int) -> int:
+    return min(max(nanoseconds, 0), MAX_FIXED64)
 
 
-def _scope(scope: Scope) -> dict[str, str]:
-    return {key: text for key, text in zip(("name", "version"), scope, strict=True) if text}
+class _Values:
+    """A value of one key -> the attribute as a JSON object."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, key: str) -> None:
+        self._before = b'{"key":' + _text(key) + b',"value":{'
+
+    def __getitem__(self, value: Scalar) -> bytes:
+        return self._before + _value(value) + b"}}"
 
 
-def _time(nanoseconds: int) -> str:
-    return str(min(max(nanoseconds, 0), MAX_FIXED64))
-
-
-def _value(value: Scalar) -> dict[str, Any]:
+def _value(value: Scalar) -> bytes:
     value = as_sent(value)
     if isinstance(value, bool):
-        return {"boolValue": value}
+        return b'"boolValue":' + (b"true" if value else b"false")
     if isinstance(value, int):
-        return {"intValue": str(value)}
+        return b'"intValue":"%d"' % value
     if isinstance(value, str):
-        return {"stringValue": value}
+        return b'"stringValue":' + _text(value)
     if math.isfinite(value):
-        return {"doubleValue": value}
-    return {"doubleValue": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+        return b'"doubleValue":' + _encode(value)
+    return b'"doubleValue":' + (b'"NaN"' if math.isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"')
 
 
-def _attributes(found: Mapping[str, Scalar]) -> list[dict[str, Any]]:
-    return [
-        {"key": key, "value": {"stringValue": value} if type(value) is str else _value(value)}
-        for key, value in found.items()
-    ]
+def _fields(key: str) -> Fields:
+    return _Values(key)
 
 
-def _span(span: SpanData) -> dict[str, Any]:
-    made: dict[str, Any] = {"traceId": span.trace_id.hex(), "spanId": span.span_id.hex()}
-    if span.trace_state:
-        made["traceState"] = span.trace_state
-    if span.parent_span_id:
-        made["parentSpanId"] = span.parent_span_id.hex()
-    made |= {
-        "flags": FLAGS,
-        "name": span.name,
-        "kind": span.kind,
-        "startTimeUnixNano": _time(span.start),
-        "endTimeUnixNano": _time(span.end),
-    }
-    parts = (("attributes", _attributes(span.attributes)), ("events", list(map(_event, span.events))))
-    made |= {key: part for key, part in (*parts, ("links", list(map(_link, span.links)))) if part}
-    message = {"message": span.status_message} if span.status_message and span.status == ERROR else {}
-    made["status"] = message | ({"code": span.status} if span.status else {})
-    return made
+_TYPES = Types(dict.fromkeys((str, int, float, bool), _fields))
+"""Type -> key -> value -> attribute; kept as those of protobuf are (see wire.py)."""
 
 
-def _event(event: SpanEvent) -> dict[str, Any]:
-    made = {"timeUnixNano": _time(event.time), "name": event.name}
-    return made | {"attributes": _attributes(event.attributes)} if event.attributes else made
+def _attributes(found: Mapping[str, Scalar]) -> bytes:
+    """The attributes as a member that follows another one; nothing if there are none."""
+    if not found:
+        return b""
+    return b',"attributes":[%b]' % b",".join([_TYPES[type(value)][key][value] for key, value in found.items()])
 
 
-def _link(link: SpanLink) -> dict[str, Any]:
-    made: dict[str, Any] = {"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()}
-    if link.attributes:
-        made["attributes"] = _attributes(link.attributes)
-    return made | {"flags": FLAGS}
+def _several(name: bytes, found: Iterable[bytes]) -> bytes:
+    made = b",".join(found)
+    return b',"%b":[%b]' % (name, made) if made else b""
 
 
-def _log(log: LogData) -> dict[str, Any]:
-    made: dict[str, Any] = {"timeUnixNano": _time(log.time), "observedTimeUnixNano": _time(log.observed)}
-    if log.severity:
-        made["severityNumber"] = log.severity
-    if log.severity_text:
-        made["severityText"] = log.severity_text
-    made["body"] = {"stringValue": log.body}
-    if log.attributes:
-        made["attributes"] = _attributes(log.attributes)
-    if log.trace_id:
-        made |= {"flags": 1, "traceId": log.trace_id.hex()}
-    if log.span_id:
-        made["spanId"] = log.span_id.hex()
-    return made | {"eventName": log.event_name} if log.event_name else made
+def _span(span: SpanData) -> bytes:
+    message = b'"message":' + _text(span.status_message) if span.status_message and span.status == ERROR else b""
+    code = b'"code":%d' % span.status if span.status else b""
+    return b"".join(
+        (
+            b'{"traceId":"%b","spanId":"%b"' % (hexlify(span.trace_id), hexlify(span.span_id)),
+            b',"traceState":' + _text(span.trace_state) if span.trace_state else b"",
+            b',"parentSpanId":"%b"' % hexlify(span.parent_span_id) if span.parent_span_id else b"",
+            b',"flags":%d,"name":%b,"kind":%d' % (FLAGS, _text(span.name), span.kind),
+            b',"startTimeUnixNano":"%d","endTimeUnixNano":"%d"' % (_time(span.start), _time(span.end)),
+            _attributes(span.attributes),
+            _several(b"events", map(_event, span.events)),
+            _several(b"links", map(_link, span.links)),
+            b',"status":{%b}}' % (message + b"," + code if message and code else message + code),
+        )
+    )
+
+
+def _event(event: SpanEvent) -> bytes:
+    head = b'{"timeUnixNano":"%d","name":%b' % (_time(event.time), _text(event.name))
+    return head + _attributes(event.attributes) + b"}"
+
+
+def _link(link: SpanLink) -> bytes:
+    head = b'{"traceId":"%b","spanId":"%b"' % (hexlify(link.trace_id), hexlify(link.span_id))
+    return head + _attributes(link.attributes) + b',"flags":%d}' % FLAGS
+
+
+def _log(log: LogData) -> bytes:
+    return b"".join(
+        (
+            b'{"timeUnixNano":"%d","observedTimeUnixNano":"%d"' % (_time(log.time), _time(log.observed)),
+            b',"severityNumber":%d' % log.severity if log.severity else b"",
+            b',"severityText":' + _text(log.severity_text) if log.severity_text else b"",
+            b',"body":{"stringValue":' + _text(log.body) + b"}",
+            _attributes(log.attributes),
+            b',"flags":1,"traceId":"%b"' % hexlify(log.trace_id) if log.trace_id else b"",
+            b',"spanId":"%b"' % hexlify(log.span_id) if log.span_id else b"",
+            b',"eventName":' + _text(log.event_name) if log.event_name else b"",
+            b"}",
+        )
+    )

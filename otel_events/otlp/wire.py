@@ -188,7 +188,7 @@ class _Plain:
 
     __slots__ = ("_key", "_types")
 
-    def __init__(self, types: _Types, key: str) -> None:
+    def __init__(self, types: Types, key: str) -> None:
         self._types, self._key = types, key
 
     def __getitem__(self, value: Any) -> bytes:
@@ -207,32 +207,43 @@ def as_sent(value: Any) -> Scalar:
     return str.__str__(value) if isinstance(value, str) else str(value)  # str() of an Enum tells its name instead
 
 
-class _Types(dict[type, _Names]):
-    """Type of a value -> key -> value -> field, for the attributes of one tag. Subclasses and others as _Plain."""
+class Types(dict[type, _Names]):
+    """Type of a value -> key -> value -> bytes, with one ``maker`` of Fields for a key by type.
 
-    def __init__(self, number: int) -> None:
-        tag = bytes([number])
+    Subclasses and other types go the way of their nearest scalar.
+    """
 
-        def before(key: str) -> bytes:
-            return field(b"\x0a", utf8(key)) if key else b""
-
-        def bools(key: str) -> Fields:
-            made = (field(tag, before(key) + b"\x12\x02\x10" + value) for value in (b"\x00", b"\x01"))
-            return dict(zip((False, True), made, strict=True))
-
-        self[str] = _Names(lambda key: _key_text(tag, before(key)))
-        self[int] = _Names(lambda key: _Int(tag, before(key)))
-        self[float] = _Names(lambda key: _Float(tag, before(key)), intern=False)
-        self[bool] = _Names(bools, intern=False)
+    def __init__(self, makers: Mapping[type, Callable[[str], Fields]]) -> None:
+        for kind, make in makers.items():
+            self[kind] = _Names(make, intern=kind in (str, int))
 
     def __missing__(self, kind: type) -> _Names:
         return _Names(lambda key: _Plain(self, key), intern=False)
 
 
+def _makers(number: int) -> dict[type, Callable[[str], Fields]]:
+    """Of the KeyValue fields of one tag."""
+    tag = bytes([number])
+
+    def before(key: str) -> bytes:
+        return field(b"\x0a", utf8(key)) if key else b""
+
+    def bools(key: str) -> Fields:
+        made = (field(tag, before(key) + b"\x12\x02\x10" + value) for value in (b"\x00", b"\x01"))
+        return dict(zip((False, True), made, strict=True))
+
+    return {
+        str: lambda key: _key_text(tag, before(key)),
+        int: lambda key: _Int(tag, before(key)),
+        float: lambda key: _Float(tag, before(key)),
+        bool: bools,
+    }
+
+
 RESOURCE, EVENT, LINK, LOG, POINT, SPAN = 0x0A, 0x1A, 0x22, 0x32, 0x3A, 0x4A
 """Tag (field number and type, one byte) of the attributes of each message; a histogram's points take SPAN too."""
 
-ATTRIBUTES: dict[int, _Types] = {tag: _Types(tag) for tag in (RESOURCE, EVENT, LINK, LOG, POINT, SPAN)}
+ATTRIBUTES: dict[int, Types] = {tag: Types(_makers(tag)) for tag in (RESOURCE, EVENT, LINK, LOG, POINT, SPAN)}
 """tag -> type -> key -> value -> field; ``ATTRIBUTES[SPAN][type(v)][k][v]`` is what a hot loop inlines."""
 
 NAMES: Mapping[int, Fields] = _Names(lambda tag: _Text((bytes([tag]), b"")))
