@@ -53,12 +53,13 @@ SECRET_VALUES: tuple[tuple[str, str], ...] = (
         "bearer or basic credentials",
         r"(?i:(?<=bearer )|(?<=basic ))(?=[A-Za-z]?[a-z._~-]*[A-Z0-9+/=])[A-Za-z0-9._~+/=-]{8,}",
     ),
-    ("cookie header", rf"(?i:cookie2?{_IS})(?P<line>[^\r\n\\\"']+)"),
+    ("cookie header", rf"(?i:cookie2?{_IS})(?P<line>[^\s\\\"'][^\r\n\\\"']*)"),
     (
         "value after a secret's name",
-        rf"(?P<name>(?i:{_WORDS}))[\w.-]{{0,64}}+{_IS}"
-        r"(?:(?P<quote>\\*[\"'])(?P<quoted>.*?)(?:(?<!\\)(?P=quote)|\Z)|\[(?P<list>[^\]]*)|\{(?P<object>(?:[^{}]|\{[^{}]*\})*)"
-        r"|(?i:(?:bearer|basic|token|digest|negotiate) )?(?P<plain>[^\s\\\"',;&(){}\[\]]+))",
+        rf"(?P<name>(?i:{_WORDS}))[\w.-]{{0,64}}+{_IS}(?!(?i:{_WORDS})[\w.-]{{0,64}}+{_IS})"
+        r"(?:(?P<quote>\\*[\"'])(?P<quoted>.*?)(?:(?<!\\)(?P=quote)|\Z)|(?P<list>\[[^\]]*\]?)"
+        r"|(?P<object>\{(?:[^{}]|\{[^{}]*\})*\}?)"
+        r"|(?i:(?:bearer|basic|token|digest|negotiate) )?+(?P<plain>[^\s\\\"',;&(){}\[\]]+))",
     ),
 )
 """(what it is, pattern) of all that is looked for in free text; where a group holds the value, only that is redacted. A
@@ -66,7 +67,7 @@ value in quotes goes on to the quote behind as many backslashes as the first one
 
 SECRET_KEYS = re.compile(_WORDS, re.IGNORECASE | re.ASCII)
 _CERTAIN_KEYS = re.compile("|".join(SECRET_WORDS), re.IGNORECASE | re.ASCII)
-_NUMBERS = re.compile(r"[-+\d.,eE\s]*")
+_NUMBERS = re.compile(r"[-+\d.,eE\s\[\]]*")
 _GROUPS = ("line", "quoted", "list", "object", "plain")
 
 
@@ -126,7 +127,7 @@ def _secret(match: re.Match[str]) -> tuple[int, int]:
     if group is None:
         return match.span()
     start, end = match.span(group)
-    if match.string[start - 1 : end + 1] == REDACTED:
+    if match[group] == REDACTED or start == end:
         return start, start
     if match["name"] and _NUMBERS.fullmatch(match[group]):
         certain = _CERTAIN_KEYS.search(match.string[match.start() : start])
@@ -230,19 +231,16 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def _mask(masked: bytearray, record: bytes, start: int, end: int, depth: int) -> None:
-    """Mask ``record[start:end]`` as the text that it may be, then put back what frames it if it can be a message."""
-    inner = _contents(record, start, end) if depth < _DEEPEST else None
-    if not inner or not _CONTROL.search(record, start, end):
+    """Mask ``record[start:end]``: the contents of its fields if it is a message, else all of it as text. What holds no
+    control character is text, even if its letters could be read as tags and lengths."""
+    binary = depth < _DEEPEST and _CONTROL.search(record, start, end)
+    inner = _contents(record, start, end) if binary else None
+    for low, high in inner or ():
+        _mask(masked, record, low, high, depth + 1)
+    if inner is None:
         for match in _VALUE.finditer(str(record[start:end], "latin-1")):
             low, high = _secret(match)
             masked[start + low : start + high] = b"*" * (high - low)
-    at = start
-    for low, high in inner or ():
-        masked[at:low] = record[at:low]
-        _mask(masked, record, low, high, depth + 1)
-        at = high
-    if inner:
-        masked[at:end] = record[at:end]
 
 
 def _contents(record: bytes, at: int, end: int) -> list[tuple[int, int]] | None:
