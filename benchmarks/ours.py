@@ -12,11 +12,11 @@ from otel_events.journal import Journal
 from otel_events.metrics import Metrics
 from otel_events.otlp import Config, from_env
 from otel_events.pipeline.delivery import Delivery
-from otel_events.pipeline.engine import Timing
 from otel_events.pipeline.gateway import Every, Gateway
 from otel_events.pipeline.records import Record
 from otel_events.pipeline.replay import replay
 from otel_events.pipeline.sinks import OtlpSink
+from otel_events.pipeline.state import Timing
 
 SECOND = 1_000_000_000
 BATCH = 1_000
@@ -75,7 +75,7 @@ class Replay:
 
     def take(self, stream: Iterable[bytes]) -> None:
         folder = tempfile.TemporaryDirectory(prefix="otel-events-bench-")
-        with folder as path, Journal.open(Path(path) / "journal.db") as journal:
+        with folder as path, Journal.open(Path(path) / "journal.db", seen_limit=10_000) as journal:
             sink = OtlpSink(self._config)
             replay("flyte", map(Record, stream), journal=journal, sink=sink, metrics=Metrics())
             sink.close()

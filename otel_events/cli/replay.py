@@ -22,6 +22,8 @@ from otel_events.pipeline.replay import replay as run_replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink
 from otel_events.sources import SOURCES, decoder
 
+FEW = 10_000
+"""Marks of repeats that the journal remembers: a replay leaves repeats to the fold, and its memory flat."""
 NAMED = 20
 """Refused records that are named one by one; the others are counted by reason."""
 
@@ -74,7 +76,9 @@ def _run(source: str, paths: list[str], out: str, journal: str) -> Summary:
     config = from_env(os.environ)
     with ExitStack() as stack:
         sink = stack.enter_context(closing(FileSink(Path(out), config) if out else OtlpSink(config)))
-        kept = stack.enter_context(Journal.open(journal) if journal else Journal.temporary())
+        kept = stack.enter_context(
+            Journal.open(journal, seen_limit=FEW) if journal else Journal.temporary(seen_limit=FEW)
+        )
         bars = stack.enter_context(progress())
         return run_replay(source, read(paths), journal=kept, sink=sink, metrics=Metrics(), progress=bars)
 

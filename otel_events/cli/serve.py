@@ -11,8 +11,8 @@ import typer
 
 from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.otlp import from_env
-from otel_events.pipeline.engine import Timing
 from otel_events.pipeline.gateway import Gateway, GatewayConfig, Unsent
+from otel_events.pipeline.state import Timing
 from otel_events.server.auth import TOKEN_VARIABLE, access
 from otel_events.server.run import bind, run
 

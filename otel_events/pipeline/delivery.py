@@ -33,7 +33,7 @@ from otel_events.otlp import (
     sender,
     traces_request,
 )
-from otel_events.pipeline.engine import Telemetry
+from otel_events.pipeline.state import Telemetry
 from otel_events.telemetry import MetricData
 
 BATCH = 512

@@ -14,83 +14,26 @@ import msgspec
 
 from otel_events.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.fold import RESERVED, Attempt, attempts, settled
-from otel_events.journal import Closing, pack, unpack
+from otel_events.identity import span_id
+from otel_events.journal import Closing, pack
 from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.otlp import encode_log
 from otel_events.pipeline.hot import PhaseLogs, Spans, fold_plain
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
-from otel_events.spans import Context, context, derived_parent
-from otel_events.telemetry import LogData
+from otel_events.pipeline.state import OpenRoot, OpenRun, Telemetry, Timing
+from otel_events.spans import Context, derived_parent
 from otel_events.traces import Closed, close, outcome_of, parent_id, place
 
-SECOND = 1_000_000_000
 _TOLD = frozenset(RESERVED)
+_SURE = frozenset(("succeeded", "skipped"))
+"""Outcomes that no neighbour changes and no retry follows."""
+_BITS = 62
+"""Attempts that are told apart in ``logged``; those beyond share the last bit."""
+_NOWHERE = Context(b"", b"")
 
 Load = Callable[[bytes, int], Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]]
 """What the journal holds of a root up to a commit (inclusive), as (events, closings) by commit."""
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """How long the gateway waits before it decides; nanoseconds of its own clock."""
-
-    grace: int = 10 * SECOND
-    """From the outcome to the closing: what comes later is late (law 6)."""
-    neighbours: int = 300 * SECOND
-    """How long an outcome may wait for what the neighbours prove (was the abort a deadline, will there be a retry)."""
-    orphans: int = 60 * SECOND
-    """From the root's outcome to closing, as incomplete, whatever of it never ended."""
-    max_open: int = 7 * 24 * 3600 * SECOND
-    """A root silent for that long is closed as incomplete."""
-    forget: int = 60 * SECOND
-    """How long a root with nothing open stays in memory; after that it is read back from the journal on demand."""
-
-
-class OpenRun(msgspec.Struct, gc=False):
-    """One run in memory. ``events`` of a run under way stand as structs while few are open, packed when many are."""
-
-    run: Run
-    events: list[AnyEvent | bytes]
-    phase: str = ""
-    since: int = 0
-    start: int = 0
-    current: int = 1
-    logged: int = 0
-    """The attempt whose phase change was last logged: the first of another tells all its attributes."""
-    outcome: str = ""
-    plain: bool = True
-    """One attempt and at most one outcome so far: what was told last needs no fold to be decided."""
-    closed: dict[int, Closing] | None = None
-    finished: bool = False
-
-    def unpacked(self) -> list[AnyEvent]:
-        run = self.run
-        return [unpack(run, one) if type(one) is bytes else one for one in self.events]  # type: ignore[misc]  # narrowed
-
-    def done(self) -> Collection[int]:
-        """Numbers of the attempts that are closed."""
-        return self.closed or ()
-
-    def open_phase(self) -> bool:
-        return bool(self.phase) and not PHASES[self.phase].outcome and not self.finished
-
-
-class OpenRoot(msgspec.Struct):
-    key: bytes
-    runs: dict[str, OpenRun]
-    touched: int
-    """Clock of the gateway when something last came for it."""
-    told: bool = False
-    """Whether an event of it carried a foreign trace context."""
-    open: int = 0
-    """How many of the runs have begun and are not finished."""
-
-
-class Telemetry(msgspec.Struct):
-    """What one commit gives: encoded spans and log records."""
-
-    spans: list[bytes]
-    logs: list[bytes]
 
 
 class Engine:
@@ -105,7 +48,7 @@ class Engine:
         self._roots: dict[bytes, OpenRoot] = {}
         self._due: list[tuple[int, int, int, bytes, str, int]] = []
         self._serial = 0
-        self._contexts: dict[tuple[str, int], Context] = {}
+        self._contexts: dict[tuple[bytes, str, int], Context] = {}
         self._phase_logs, self._spans = PhaseLogs(), Spans()
         self._fold_cache: dict[tuple[bytes, str], tuple[int, list[Attempt]]] = {}
 
@@ -135,10 +78,11 @@ class Engine:
                 self._take(root, event, now, out if emit else None, count)
         return out
 
-    def preload(self, keys: Iterable[bytes], upto: int, now: int) -> None:
-        """Read roots back as they stood at commit ``upto``: nothing is counted or put out."""
-        for key in keys:
-            self._root(key, False, upto + 1, now)
+    def preload(self, keys: Mapping[bytes, int], upto: int, now: int) -> None:
+        """Read roots back as they stood at commit ``upto``: nothing is counted or put out. ``keys``: with the clock of
+        the gateway when something last came for each."""
+        for key, touched in keys.items():
+            self._root(key, False, upto + 1, now).touched = touched
 
     def _root(self, key: bytes, fresh: bool, seq: int, now: int) -> OpenRoot:
         root = self._roots.get(key)
@@ -160,29 +104,43 @@ class Engine:
             known = root.runs[run_id] = OpenRun(run, [])
             if count and run_id:
                 self._metrics.seen(run)
-        events = known.events
-        if not _TOLD.isdisjoint(event.attributes):
-            root.told = True
+        elif run is not known.run and run != known.run:
+            self._name(known, run, count)
+        attempt = run.attempt or known.current
         is_phase = type(event) is PhaseChange
+        first = False
         if is_phase:
             self._track(root, known, event, now)  # type: ignore[arg-type]  # as just tested, without isinstance's cost
-        attempt = run.attempt or known.current
+            attempt = run.attempt or known.current
+            bit = 1 << min(attempt, _BITS)
+            first = not known.logged & bit
+            known.logged |= bit
+        if not _TOLD.isdisjoint(event.attributes):
+            root.told = True
         late = known.closed is not None and attempt in known.closed
         self._held += 1
         if self._held > self._hot_events and event.run == known.run:
-            events.append(pack(event))
+            known.events.append(pack(event))
         else:
-            events.append(event)
-        if out is not None:
+            known.events.append(event)
+        if out is not None and (is_phase or late or not isinstance(event, Stat)):
+            where = self._where_now(root, known, run, attempt)
             if is_phase and not late and run_id:
-                where = self._contexts.get((run_id, attempt)) or self._context(root, run, attempt, event)
-                first = len(events) == 1 or attempt != known.logged
-                known.logged = attempt
-                out.logs.append(self._phase_logs.encode(event, where.trace_id, where.span_id, attempt, first))  # type: ignore[arg-type]  # a PhaseChange
-            elif late or not isinstance(event, Stat):
-                out.logs.append(encode_log(self._log(root, event, attempt, late)))
+                record = self._phase_logs.encode(event, where.trace_id, where.span_id, attempt, first)  # type: ignore[arg-type]  # a PhaseChange
+            else:
+                record = encode_log(log(event, where.trace_id, where.span_id, attempt, late))
+            out.logs.append(record)
         if count and (late or not is_phase):
             count_event(self._metrics, event, late)
+
+    def _name(self, known: OpenRun, run: Run, count: bool) -> None:
+        """Take over a name and workflow that the first event did not tell, for the labels of the gauges."""
+        have = known.named or known.run
+        name, workflow = have.name or run.name, have.workflow or run.workflow
+        if (name, workflow) != (have.name, have.workflow):
+            known.named = msgspec.structs.replace(have, name=name, workflow=workflow)
+            if count and run.id:
+                self._metrics.seen(known.named)
 
     def _track(self, root: OpenRoot, known: OpenRun, event: PhaseChange, now: int) -> None:
         """Follow the phase for the gauges, and put an outcome on the list of what is due."""
@@ -200,34 +158,39 @@ class Engine:
         elif time < known.start:
             known.start = time
         if event.next_attempt and known.phase:
+            known.told_at = now
             self._later(now + self._timing.grace, now, root.key, run.id, known.current)
             known.current += 1
-        if time >= known.since or attempt > known.run.attempt:
-            known.phase, known.since = phase, time
-        if attempt != known.run.attempt:
+        before = PHASES[known.phase].rank if known.phase else -1
+        if (attempt, time, info.rank) >= (known.shown, known.since, before):
+            known.phase, known.since, known.shown = phase, time, attempt
+        if attempt != known.run.attempt or not attempt:
             known.plain = False
         if info.outcome:
             known.plain = known.plain and known.outcome == ""
-            known.outcome = phase
+            known.outcome, known.told_at = phase, now
             self._later(now + self._timing.grace, now, root.key, run.id, attempt or known.current)
 
     def _later(self, at: int, first: int, key: bytes, run: str, attempt: int) -> None:
         self._serial += 1
         heapq.heappush(self._due, (at, self._serial, first, key, run, attempt))
 
-    def _log(self, root: OpenRoot, event: AnyEvent, attempt: int, late: bool) -> LogData:
-        run = event.run
+    def _where_now(self, root: OpenRoot, known: OpenRun, run: Run, attempt: int) -> Context:
+        """The context of an attempt as the journal tells it so far; of an event of no run, none."""
         if not run.id:
-            return log(event, b"", b"", attempt, late)
-        where = self._contexts.get((run.id, attempt)) or self._context(root, run, attempt, event)
-        return log(event, where.trace_id, where.span_id, attempt, late)
-
-    def _context(self, root: OpenRoot, run: Run, attempt: int, event: AnyEvent) -> Context:
-        numbered = run if run.attempt == attempt else msgspec.structs.replace(run, attempt=attempt)
-        where = context(numbered, event.attributes)
-        if len(self._contexts) >= 16_384:
-            self._contexts.clear()
-        self._contexts[(run.id, attempt)] = where
+            return _NOWHERE
+        if root.told:
+            found = self._folded(root, run.id)
+            mine = next((one for one in found if one.run.attempt == attempt), None)
+            if mine is not None:
+                return place(mine, self._lookup(root))
+        key = (root.key, run.id, attempt)
+        where = self._contexts.get(key)
+        if where is None:
+            if len(self._contexts) >= 16_384:
+                self._contexts.clear()
+            span = span_id(run.source, run.namespace, run.id, attempt, run.kind)
+            where = self._contexts[key] = Context(root.key, span)
         return where
 
     def _close(self, root: OpenRoot, closing: Closing, out: Telemetry | None, count: bool) -> None:
@@ -237,13 +200,14 @@ class Engine:
         if closing.attempt:
             known.closed = {**(known.closed or {}), closing.attempt: closing}
         found = self._folded(root, closing.run)
-        if closing.final and not known.finished:
+        if not known.finished and (closing.final or known.final_after(closing.attempt)):
             known.finished = True
             root.open -= 1
             self._held -= len(known.events)
         if closing.attempt == 0:
-            if count and found:
-                count_run(self._metrics, found[-1], closing.outcome, place(found[-1], self._lookup(root)))
+            last = next((one for one in reversed(found) if one.start), None)
+            if count and last:
+                count_run(self._metrics, last, closing.outcome, place(last, self._lookup(root)))
             return
         index = next((i for i, one in enumerate(found) if one.run.attempt == closing.attempt), None)
         if index is None:
@@ -267,9 +231,8 @@ class Engine:
         found = self._folded(root, parent) if parent in root.runs else ()
         if found:
             return place(attempt, self._lookup(root))
-        own = self._contexts.get((run.id, run.attempt))
-        span_id = own.span_id if own else context(run, {}).span_id
-        return Context(root.key, span_id, derived_parent(run))
+        own = self._where_now(root, root.runs[run.id], run, run.attempt)
+        return Context(root.key, own.span_id, derived_parent(run))
 
     def _lookup(self, root: OpenRoot) -> Callable[[str], Sequence[Attempt]]:
         return lambda run_id: self._folded(root, run_id)
@@ -295,22 +258,22 @@ class Engine:
     def decide(self, now: int) -> dict[bytes, list[Closing]]:
         """What is over as of ``now``: closings by root, to be journalled with the next commit and then applied."""
         made: dict[bytes, list[Closing]] = {}
-        seen: set[tuple[str, int]] = set()
+        taken: set[tuple[bytes, str, int]] = set()
         again: list[tuple[int, int, bytes, str, int]] = []
         while self._due and self._due[0][0] <= now:
             _, _, first, key, run_id, number = heapq.heappop(self._due)
             root = self._roots.get(key)
-            if root is None or (run_id, number) in seen:
+            if root is None:
                 continue
-            seen.add((run_id, number))
-            if run_id == "":
-                made.setdefault(key, []).extend(self._orphans(root, made.get(key, ())))
-                continue
-            for closing in self._decide_one(root, run_id, number, now, first, again):
-                made.setdefault(key, []).append(closing)
+            found = self._decide_one(root, run_id, number, now, first, again) if run_id else self._orphans(root)
+            for closing in found:
+                # Two timers of one pass may find the same: it is decided once.
+                if (key, closing.run, closing.attempt) not in taken:
+                    taken.add((key, closing.run, closing.attempt))
+                    made.setdefault(key, []).append(closing)
         for at, first, key, run_id, number in again:
             self._later(at, first, key, run_id, number)
-        return {key: closings for key, closings in made.items() if closings}
+        return made
 
     def _decide_one(
         self,
@@ -321,38 +284,51 @@ class Engine:
         first: int,
         again: list[tuple[int, int, bytes, str, int]],
     ) -> Iterator[Closing]:
-        known = root.runs[run_id]
-        if known.plain and known.closed is None and number and known.outcome in ("succeeded", "skipped"):
-            run = known.run
-            if run.attempt and run_id != run.root:
-                yield Closing(run_id, run.kind, number, False, True, known.outcome)
-                return
-        found = self._folded(root, run_id)
-        index = next((i for i, one in enumerate(found) if one.run.attempt == number), None)
-        if index is None or not found[index].outcome:
+        known = root.runs.get(run_id)
+        if known is None:
             return
+        run = known.run
+        if known.plain and known.closed is None and known.outcome in _SURE and run_id != run.root:
+            yield Closing(run_id, run.kind, number, False, True, known.outcome)
+            return
+        if not run.attempt and now < known.told_at + self._timing.grace:
+            return  # more was told since: the timer of that comes
+        found = self._folded(root, run_id)
+        for index, one in enumerate(found):
+            # Attempts that the fold counts have no number of their own: any timer of their run is for all of them.
+            if one.outcome and one.start and (one.run.attempt == number or not run.attempt):
+                yield from self._decide_attempt(root, known, found, index, now, first, again)
+
+    def _decide_attempt(
+        self,
+        root: OpenRoot,
+        known: OpenRun,
+        found: Sequence[Attempt],
+        index: int,
+        now: int,
+        first: int,
+        again: list[tuple[int, int, bytes, str, int]],
+    ) -> Iterator[Closing]:
         attempt = found[index]
+        run, number = attempt.run, attempt.run.attempt
         later = any(one.start for one in found[index + 1 :])
-        above = outcome_of(self._lookup(root), parent_id(attempt.run))
-        waited = now - first >= self._timing.neighbours
+        above = outcome_of(self._lookup(root), parent_id(run))
         outcome = settled(attempt, later, above)
-        over = known.closed is not None and number in known.closed
-        told = attempt.run.attempt == known.run.attempt and known.run.attempt > 0
-        retryable = told and attempt.run.kind == "task" and outcome != "succeeded" and outcome != "skipped"
-        decided = later or not retryable or bool(above) or waited
+        over = number in known.done()
+        # The next attempt of a task whose attempts are told may be yet to come: its parent's end says, or time.
+        retryable = known.run.attempt > 0 and run.kind == "task" and outcome not in _SURE
+        decided = later or not retryable or bool(above) or now - first >= self._timing.neighbours
         if not over and (decided or outcome != "cancelled"):
-            yield Closing(run_id, attempt.run.kind, number, False, decided and not later, outcome)
-            over = True
+            yield Closing(run.id, run.kind, number, False, decided and not later, outcome)
         elif over and decided and not later and not known.finished:
-            yield Closing(run_id, attempt.run.kind, 0, False, True, outcome)
+            yield Closing(run.id, run.kind, 0, False, True, outcome)
         if not decided:
-            again.append((now + self._timing.grace, first, root.key, run_id, number))
-        if attempt.run.id == attempt.run.root and not later:
+            again.append((now + self._timing.grace, first, root.key, run.id, number))
+        if run.id == run.root and not later:
             again.append((now + self._timing.orphans, now, root.key, "", 0))
 
-    def _orphans(self, root: OpenRoot, already: Iterable[Closing]) -> Iterator[Closing]:
+    def _orphans(self, root: OpenRoot) -> Iterator[Closing]:
         """Close what never ended, as incomplete: the root is over, or silent for too long."""
-        taken = {(one.run, one.attempt) for one in already}
         for run_id, known in root.runs.items():
             if not run_id or known.finished:
                 continue
@@ -360,19 +336,26 @@ class Engine:
             for index, one in enumerate(found):
                 number, last = one.run.attempt, index == len(found) - 1
                 outcome = settled(one, not last, outcome_of(self._lookup(root), parent_id(one.run)))
-                if (run_id, number) in taken or (known.closed and number in known.closed):
-                    if last and (run_id, 0) not in taken:
-                        yield Closing(run_id, one.run.kind, 0, False, True, outcome)
-                else:
+                if number not in known.done():
                     yield Closing(run_id, one.run.kind, number, not outcome, last, outcome)
+                elif last:
+                    yield Closing(run_id, one.run.kind, 0, False, True, outcome)
 
     def silent(self, now: int) -> dict[bytes, list[Closing]]:
         """Closings of roots from which nothing came for ``max_open``; a pass over all roots, to be made rarely."""
         made = {}
         for key, root in self._roots.items():
-            if now - root.touched >= self._timing.max_open and (closings := list(self._orphans(root, ()))):
+            if now - root.touched >= self._timing.max_open and (closings := list(self._orphans(root))):
                 made[key] = closings
         return made
+
+    def drain(self) -> dict[bytes, list[Closing]]:
+        """Decide everything that has an outcome, without waiting: the end of a short-lived process."""
+        timing, self._timing = self._timing, Timing(grace=0, neighbours=0, orphans=0)
+        try:
+            return self.decide(1 << 63)
+        finally:
+            self._timing = timing
 
     # --- what is open ----------------------------------------------------------------------------------------------
 
@@ -387,9 +370,16 @@ class Engine:
             del self._roots[key]
         return len(idle)
 
+    def drop(self, keys: Iterable[bytes]) -> None:
+        """Forget roots that the journal no longer holds; what comes of them again begins anew."""
+        for key in keys:
+            root = self._roots.pop(key, None)
+            for run_id in root.runs if root else ():
+                self._fold_cache.pop((key, run_id), None)
+
     def active(self) -> Iterator[tuple[tuple[str, str, str, str, str], str, int]]:
         """(labels, phase, start in ns) of every run under way, for the gauges."""
         for root in list(self._roots.values()):
             for known in list(root.runs.values()):
                 if known.open_phase():
-                    yield self._metrics.labels(known.run), known.phase, known.start
+                    yield self._metrics.labels(known.named or known.run), known.phase, known.start

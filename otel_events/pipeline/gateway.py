@@ -24,9 +24,10 @@ from otel_events.journal import Closing, Journal
 from otel_events.metrics import Metrics
 from otel_events.otlp import Config
 from otel_events.pipeline.delivery import Delivery
-from otel_events.pipeline.engine import Engine, Telemetry, Timing
+from otel_events.pipeline.engine import Engine
 from otel_events.pipeline.ingest import DeadLetter, decode_records
 from otel_events.pipeline.records import Record, Refused
+from otel_events.pipeline.state import Telemetry, Timing
 from otel_events.sources import Decode, decoder
 
 SECOND = 1_000_000_000
@@ -169,7 +170,7 @@ class Gateway:
         journal, now = self._journal, self._clock()
         for _ in self._walk(self._restore(), count=True, emit=False):
             pass
-        keys = [row.key for row in journal.roots(open_only=True)]
+        keys = {row.key: row.written for row in journal.roots(open_only=True)}
         self._engine.preload(keys, journal.last_seq, now)
         self._maybe_done = self._engine.done(keys)
         self._delivery.start(journal.sent_seq)
@@ -235,11 +236,11 @@ class Gateway:
         if self._draining:
             raise JournalError("the gateway is closing and takes nothing more; send the records again to the next one")
 
-    def _commit(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None, ahead: int = 0) -> int:
-        """One commit: what is over by now (``ahead``: ns from now), then the events. Returns how many were there."""
+    def _commit(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None) -> int:
+        """One commit: what is over by now, then the events. Returns how many of them were there already."""
         now = self._clock()
         if not self._decided:
-            self._decided = self._engine.decide(now + ahead)
+            self._decided = self._engine.decide(now)
         return self._append(events, kept, now)
 
     def _append(self, events: Sequence[AnyEvent], kept: Sequence[bytes | None] | None, now: int) -> int:
@@ -324,6 +325,7 @@ class Gateway:
     def _housekeeping(self, now: int) -> None:
         self._engine.forget(now)
         trimmed = self._journal.trim(now)
+        self._engine.drop(trimmed.roots)
         for reason, dropped in trimmed.by_reason.items():
             self._metrics.dropped(reason, dropped)
         if trimmed.more:
@@ -367,7 +369,9 @@ class Gateway:
         """Close what has its outcome without waiting for what may still come: of a process that ends for good."""
         with self._lock:
             if not self._draining:
-                self._commit((), None, ahead=self._timing.grace + self._timing.neighbours)
+                self._commit((), None)
+                self._decided = self._engine.drain()
+                self._commit((), None)
 
     def drain_and_close(self, timeout: float = 5.0) -> Unsent:
         """Stop taking records, send what can be sent in ``timeout`` seconds, write the checkpoint, close the journal.

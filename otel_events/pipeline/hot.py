@@ -1,8 +1,8 @@
 """What there is most of, straight to bytes: the log record of a phase change, and the span of a plain attempt.
 
-Each equals, field by field, what the general way gives (``encode_log(log(...))``, ``encode_span(span(...))`` of
-``attempts(...)``): a property test holds it. They spare the structs and dicts in between and keep the bytes of what comes again and again.
-What is not plain takes the general way.
+Each equals, field by field, what the general way gives (``encode_log(log(...))``, ``encode_span(span(...))`` of what
+``attempts`` folds): a property test holds it. They spare the structs and dicts in between and keep the bytes of what
+comes again and again. What is not plain takes the general way.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class PhaseLogs:
 
     def __init__(self) -> None:
         self._changes: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
-        self._attempts: dict[tuple[str, int], bytes] = {}
+        # By the identity of the Run object, which the entry keeps alive: hashing one costs more than all the rest.
+        self._attempts: dict[tuple[int, int], tuple[Run, bytes, bytes, bytes]] = {}
 
     def encode(self, event: PhaseChange, trace: bytes, span_id: bytes, attempt: int, first: bool) -> bytes:
         """The record of a change that is in time. ``first``: the first of its attempt, which tells all attributes."""
@@ -52,7 +53,11 @@ class PhaseLogs:
         if first or event.error is not None or event.phase not in PHASES or not 0 < time < _TOP:
             return encode_log(log(event, trace, span_id, attempt, full=first))
         before, name = self._changes.get((event.phase, event.native, event.reason)) or self._change(event)
-        about = self._attempts.get((event.run.id, attempt)) or self._attempt(event.run, attempt, trace, span_id)
+        run = event.run
+        kept = self._attempts.get((id(run), attempt))
+        if kept is None or kept[0] is not run or kept[1] != span_id or kept[2] != trace:
+            kept = self._attempt(run, attempt, trace, span_id)
+        about = kept[3]
         return b"".join((_time(0x09, time), before, about, _time(0x59, time), name))
 
     def _change(self, event: PhaseChange) -> tuple[bytes, bytes]:
@@ -62,9 +67,9 @@ class PhaseLogs:
         made = severity + BODY[event.reason or event.native] + native, NAMES[0x62][f"otel_events.run.{event.phase}"]
         return _keep(self._changes, (event.phase, event.native, event.reason), made)
 
-    def _attempt(self, run: Run, attempt: int, trace: bytes, span_id: bytes) -> bytes:
+    def _attempt(self, run: Run, attempt: int, trace: bytes, span_id: bytes) -> tuple[Run, bytes, bytes, bytes]:
         made = attributes(LOG, identity(run, attempt)) + b"\x45\x01\x00\x00\x00\x4a\x10" + trace + b"\x52\x08" + span_id
-        return _keep(self._attempts, (run.id, attempt), made)
+        return _keep(self._attempts, (id(run), attempt), (run, span_id, trace, made))
 
 
 def fold_plain(events: Sequence[AnyEvent]) -> Attempt | None:

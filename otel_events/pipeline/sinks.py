@@ -15,8 +15,8 @@ from otel_events.exposition import Writer
 from otel_events.metrics import COMMON, Metrics
 from otel_events.otlp import Config, encode_log, encode_span, logs_line, traces_line
 from otel_events.pipeline.delivery import SCOPE, Delivery
-from otel_events.pipeline.engine import Telemetry
 from otel_events.pipeline.ingest import DeadLetter
+from otel_events.pipeline.state import Telemetry
 from otel_events.telemetry import LogData, SpanData
 
 LINE = 512

@@ -1,0 +1,84 @@
+"""What the gateway's fold holds in memory: open runs by root, how long it waits, and what a commit gives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from otel_events.event import PHASES, AnyEvent, Run
+from otel_events.journal import Closing, unpack
+
+SECOND = 1_000_000_000
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """How long the gateway waits before it decides; nanoseconds of its own clock."""
+
+    grace: int = 10 * SECOND
+    """From the outcome to the closing: what comes later is late (law 6)."""
+    neighbours: int = 300 * SECOND
+    """How long an outcome may wait for what the neighbours prove (was the abort a deadline, will there be a retry)."""
+    orphans: int = 60 * SECOND
+    """From the root's outcome to closing, as incomplete, whatever of it never ended."""
+    max_open: int = 7 * 24 * 3600 * SECOND
+    """A root silent for that long is closed as incomplete."""
+    forget: int = 60 * SECOND
+    """How long a root with nothing open stays in memory; after that it is read back from the journal on demand."""
+
+
+class OpenRun(msgspec.Struct, gc=False):
+    """One run in memory. ``events`` of a run under way stand as structs while few are open, packed when many are."""
+
+    run: Run
+    events: list[AnyEvent | bytes]
+    phase: str = ""
+    since: int = 0
+    start: int = 0
+    shown: int = 0
+    """The attempt that ``phase`` is of."""
+    current: int = 1
+    logged: int = 0
+    """Bit n: a phase change of attempt n has been told. The first of an attempt tells all attributes in its log."""
+    told_at: int = 0
+    """Clock of the gateway when an outcome, or the beginning of another attempt, was last told."""
+    outcome: str = ""
+    plain: bool = True
+    """One attempt and at most one outcome so far: what was told last needs no fold to be decided."""
+    closed: dict[int, Closing] | None = None
+    finished: bool = False
+    named: Run | None = None
+    """``run`` with the name and workflow that only a later event told."""
+
+    def unpacked(self) -> list[AnyEvent]:
+        run = self.run
+        return [unpack(run, one) if type(one) is bytes else one for one in self.events]  # type: ignore[misc]  # narrowed
+
+    def done(self) -> Collection[int]:
+        """Numbers of the attempts that are closed."""
+        return self.closed or ()
+
+    def final_after(self, attempt: int) -> bool:
+        """Whether a later attempt was closed as the run's last."""
+        return any(one.final and number > attempt for number, one in (self.closed or {}).items())
+
+    def open_phase(self) -> bool:
+        return bool(self.phase) and not PHASES[self.phase].outcome and not self.finished
+
+
+class OpenRoot(msgspec.Struct):
+    key: bytes
+    runs: dict[str, OpenRun]
+    touched: int
+    """Clock of the gateway when something last came for it."""
+    told: bool = False
+    """Whether an event of it carried a foreign trace context."""
+    open: int = 0
+    """How many of the runs have begun and are not finished."""
+
+
+class Telemetry(msgspec.Struct):
+    """What one commit gives: encoded spans and log records."""
+
+    spans: list[bytes]
+    logs: list[bytes]
