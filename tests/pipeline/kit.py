@@ -18,11 +18,11 @@ from otel_events.metrics import COMMON, Metrics
 from otel_events.otlp import encode_span, from_env, sender, traces_request
 from otel_events.otlp.config import Protocol
 from otel_events.pipeline.delivery import Delivery
-from otel_events.pipeline.engine import Timing
 from otel_events.pipeline.gateway import Every, Gateway
 from otel_events.pipeline.ingest import DeadLetter
 from otel_events.pipeline.records import Record
 from otel_events.pipeline.replay import Summary, replay
+from otel_events.pipeline.state import Timing
 from otel_events.telemetry import LogData, SpanData
 from otel_events.testing import CaptureServer, Received
 from tests.corpus import CORPUS, needs_corpus
@@ -35,7 +35,7 @@ LONG = (11.0, 11.0, 61.0, 301.0, 11.0, 61.0, 8 * 86_400.0, 11.0, 61.0)
 """Seconds to let pass, one after the other, until nothing is left to decide: each wait of Timing, and what follows."""
 
 
-# --- records -----------------------------------------------------------------------------------------------------------
+# --- records ---------------------------------------------------------------------------------------------------------
 
 Case = tuple[str, Path]
 
@@ -45,7 +45,7 @@ def _id(case: Case) -> str:
 
 
 def cases() -> list[Any]:
-    """(source, folder or file) of every Flyte scenario and Prefect capture: the golden ones, and the rest of the corpus."""
+    """(source, folder or file) of every Flyte scenario and Prefect capture: the golden ones, then others."""
     golden = [("flyte", path) for path in sorted(GOLDEN.glob("flyte/*")) if path.name not in ("spans", "transports")]
     golden += [("prefect", path) for path in sorted(GOLDEN.glob("prefect/*"))]
     have = {path.name for _, path in golden}
@@ -58,10 +58,7 @@ def cases() -> list[Any]:
 
 def records(source: str, path: Path) -> list[Record]:
     """The records of a case, in the order in which they were captured."""
-    if path.is_file():
-        files = [path]
-    else:
-        files = sorted(path.glob("*.pb")) or sorted(path.glob("records.*"))
+    files = [path] if path.is_file() else sorted(path.glob("*.pb")) or sorted(path.glob("records.*"))
     found = []
     for file in files:
         body = file.read_bytes()
@@ -95,7 +92,7 @@ def recorded(events: Iterable[AnyEvent]) -> list[Record]:
     return [Record(msgspec.json.encode(event), "", f"event {at}") for at, event in enumerate(events)]
 
 
-# --- gateways ----------------------------------------------------------------------------------------------------------
+# --- gateways --------------------------------------------------------------------------------------------------------
 
 
 class World:
@@ -181,7 +178,7 @@ def settle(gateway: Gateway) -> None:
     until(sent)
 
 
-# --- what came out -----------------------------------------------------------------------------------------------------
+# --- what came out ---------------------------------------------------------------------------------------------------
 
 
 def parts(message: bytes, *path: int) -> Iterator[bytes]:
@@ -305,5 +302,3 @@ def replayed(source: str, given: Iterable[Record]) -> tuple[Kept, Metrics, Summa
     with Journal.temporary() as journal:
         summary = replay(source, given, journal=journal, sink=kept, metrics=metrics)
     return kept, metrics, summary
-
-
