@@ -44,13 +44,13 @@ def critical(steps: Sequence[Step]) -> list[str]:
 
 
 def small() -> list[Step]:
-    again = msgspec.structs.replace(node("load"), attempt=2)
+    again = msgspec.structs.replace(node("put"), attempt=2)
     return roots_of(
         whole(FLOW, 1, 10, queued=0),
         whole(node("get"), 2, 4, queued=1.5),
-        whole(node("load"), 5, 6, outcome="failed"),
+        whole(node("put"), 5, 6, outcome="failed"),
         whole(again, 6, 9, queued=6),
-        [change(node("tell"), "skipped", 9)],
+        [change(node("say"), "skipped", 9)],
     )
 
 
@@ -63,9 +63,9 @@ WORKFLOW_IDLE            01-01 00:00:04.000000    01-01 00:00:05.000000        1
 WORKFLOW_IDLE            01-01 00:00:09.000000    01-01 00:00:10.000000        1.00s    idle
 NODE_QUEUED              01-01 00:00:01.500000    01-01 00:00:02.000000        0.50s      node/get attempt 1 succeeded *
 NODE_RUNNING             01-01 00:00:02.000000    01-01 00:00:04.000000        2.00s      node/get attempt 1 succeeded *
-NODE_RUNNING             01-01 00:00:05.000000    01-01 00:00:06.000000        1.00s      node/load attempt 1 failed *
-NODE_RUNNING             01-01 00:00:06.000000    01-01 00:00:09.000000        3.00s      node/load attempt 2 succeeded *
-NODE_QUEUED              01-01 00:00:09.000000    01-01 00:00:09.000000        0.00s      node/tell attempt 1 skipped *
+NODE_RUNNING             01-01 00:00:05.000000    01-01 00:00:06.000000        1.00s      node/put attempt 1 failed *
+NODE_RUNNING             01-01 00:00:06.000000    01-01 00:00:09.000000        3.00s      node/put attempt 2 succeeded *
+NODE_QUEUED              01-01 00:00:09.000000    01-01 00:00:09.000000        0.00s      node/say attempt 1 skipped *
 """
 
 
@@ -89,9 +89,9 @@ def test_the_data_of_a_small_tree() -> None:
     children = [(child["name"], child["attempt"], child["outcome"], child["seconds"]) for child in root["children"]]
     assert children == [
         ("get", 1, "succeeded", {"queued": 0.5, "running": 2.0, "idle": 0}),
-        ("load", 1, "failed", {"queued": 0.0, "running": 1.0, "idle": 0}),
-        ("load", 2, "succeeded", {"queued": 0.0, "running": 3.0, "idle": 0}),
-        ("tell", 1, "skipped", {"queued": 0.0, "running": 0.0, "idle": 0}),
+        ("put", 1, "failed", {"queued": 0.0, "running": 1.0, "idle": 0}),
+        ("put", 2, "succeeded", {"queued": 0.0, "running": 3.0, "idle": 0}),
+        ("say", 1, "skipped", {"queued": 0.0, "running": 0.0, "idle": 0}),
     ]
     assert msgspec.yaml.decode(msgspec.yaml.encode([root])) == [root]
 
@@ -149,8 +149,8 @@ def test_what_never_ran_is_not_idle() -> None:
 
 
 def test_one_run_of_the_tree() -> None:
-    found = only(small(), "p/d/x/load")
-    assert [(step.run.name, step.run.attempt) for step in found] == [("load", 1), ("load", 2)]
+    found = only(small(), "p/d/x/put")
+    assert [(step.run.name, step.run.attempt) for step in found] == [("put", 1), ("put", 2)]
     assert only(small(), "nobody") == []
 
 
