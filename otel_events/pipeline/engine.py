@@ -10,12 +10,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-import msgspec
-
 from otel_events.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.fold import RESERVED, Attempt, attempts, settled
 from otel_events.identity import span_id
-from otel_events.journal import Closing, pack
+from otel_events.journal import Closing
 from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.otlp import encode_log
@@ -45,6 +43,7 @@ class Engine:
         self._timing = timing
         self._hot_events = hot_events
         self._held = 0
+        self._upto = 0
         self._roots: dict[bytes, OpenRoot] = {}
         self._due: list[tuple[int, int, int, bytes, str, int]] = []
         self._serial = 0
@@ -67,6 +66,7 @@ class Engine:
         """Take the commit ``seq``. ``fresh``: roots that are new to the journal. ``count``, ``emit``: False
         while a restart goes through commits whose metrics, or telemetry, are already out."""
         out = Telemetry([], [])
+        self._upto = seq - 1
         for key, decided in closings.items():
             root = self._root(key, key in fresh, seq, now)
             for closing in decided:
@@ -76,11 +76,13 @@ class Engine:
             root.touched = now
             for event in new:
                 self._take(root, event, now, out if emit else None, count)
+        self._upto = seq
         return out
 
     def preload(self, keys: Mapping[bytes, int], upto: int, now: int) -> None:
         """Read roots back as they stood at commit ``upto``: nothing is counted or put out. ``keys``: with the clock of
         the gateway when something last came for each."""
+        self._upto = upto
         for key, touched in keys.items():
             self._root(key, False, upto + 1, now).touched = touched
 
@@ -104,8 +106,8 @@ class Engine:
             known = root.runs[run_id] = OpenRun(run, [])
             if count and run_id:
                 self._metrics.seen(run)
-        elif run is not known.run and run != known.run:
-            self._name(known, run, count)
+        elif run is not known.run and run != known.run and known.learn(run) and count and run_id:
+            self._metrics.seen(known.named or run)
         attempt = run.attempt or known.current
         is_phase = type(event) is PhaseChange
         first = False
@@ -115,14 +117,17 @@ class Engine:
             bit = 1 << min(attempt, _BITS)
             first = not known.logged & bit
             known.logged |= bit
-        if not _TOLD.isdisjoint(event.attributes):
-            root.told = True
+        if not root.told and not _TOLD.isdisjoint(event.attributes):
+            self._tell(root)
         late = known.closed is not None and attempt in known.closed
-        self._held += 1
-        if self._held > self._hot_events and event.run == known.run:
-            known.events.append(pack(event))
-        else:
-            known.events.append(event)
+        known.taken += 1
+        if known.events is not None:
+            if self._held < self._hot_events or root.told:
+                self._held += 1
+                known.events.append(event)
+            else:
+                self._held -= len(known.events)
+                known.events = None
         if out is not None and (is_phase or late or not isinstance(event, Stat)):
             where = self._where_now(root, known, run, attempt)
             if is_phase and not late and run_id:
@@ -133,14 +138,19 @@ class Engine:
         if count and (late or not is_phase):
             count_event(self._metrics, event, late)
 
-    def _name(self, known: OpenRun, run: Run, count: bool) -> None:
-        """Take over a name and workflow that the first event did not tell, for the labels of the gauges."""
-        have = known.named or known.run
-        name, workflow = have.name or run.name, have.workflow or run.workflow
-        if (name, workflow) != (have.name, have.workflow):
-            known.named = msgspec.structs.replace(have, name=name, workflow=workflow)
-            if count and run.id:
-                self._metrics.seen(known.named)
+    def _tell(self, root: OpenRoot) -> None:
+        """From here on the contexts in this root are folded with every event: its events have to be at hand."""
+        root.told = True
+        for known in root.runs.values():
+            if known.events is None:
+                known.events = self._events(root, known)
+                self._held += len(known.events)
+
+    def _events(self, root: OpenRoot, known: OpenRun) -> list[AnyEvent]:
+        if known.events is not None:
+            return known.events
+        commits = self._load(root.key, self._upto)
+        return [event for events, _ in commits for event in events if event.run.id == known.run.id]
 
     def _track(self, root: OpenRoot, known: OpenRun, event: PhaseChange, now: int) -> None:
         """Follow the phase for the gauges, and put an outcome on the list of what is due."""
@@ -199,11 +209,13 @@ class Engine:
             return
         if closing.attempt:
             known.closed = {**(known.closed or {}), closing.attempt: closing}
-        found = self._folded(root, closing.run)
         if not known.finished and (closing.final or known.final_after(closing.attempt)):
             known.finished = True
             root.open -= 1
-            self._held -= len(known.events)
+            self._held -= len(known.events or ())
+        if out is None and not count:
+            return
+        found = self._folded(root, closing.run)
         if closing.attempt == 0:
             last = next((one for one in reversed(found) if one.start), None)
             if count and last:
@@ -243,14 +255,14 @@ class Engine:
         if known is None:
             return ()
         cached = self._fold_cache.get((root.key, run_id))
-        if cached and cached[0] == len(known.events):
+        if cached and cached[0] == known.taken:
             return cached[1]
-        events = known.unpacked()
+        events = self._events(root, known)
         plain = fold_plain(events) if known.plain and events else None
         found = [plain] if plain else attempts(events)
         if len(self._fold_cache) >= 4_096:
             self._fold_cache.clear()
-        self._fold_cache[(root.key, run_id)] = len(known.events), found
+        self._fold_cache[(root.key, run_id)] = known.taken, found
         return found
 
     # --- decisions -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import msgspec
 
 from otel_events.event import PHASES, AnyEvent, Run
-from otel_events.journal import Closing, unpack
+from otel_events.journal import Closing
 
 SECOND = 1_000_000_000
 
@@ -28,10 +28,13 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class OpenRun(msgspec.Struct, gc=False):
-    """One run in memory. ``events`` of a run under way stand as structs while few are open, packed when many are."""
+    """One run in memory."""
 
     run: Run
-    events: list[AnyEvent | bytes]
+    events: list[AnyEvent] | None
+    """None: more is open than memory should hold; they are read back from the journal when the run is folded."""
+    taken: int = 0
+    """How many events there are."""
     phase: str = ""
     since: int = 0
     start: int = 0
@@ -50,9 +53,14 @@ class OpenRun(msgspec.Struct, gc=False):
     named: Run | None = None
     """``run`` with the name and workflow that only a later event told."""
 
-    def unpacked(self) -> list[AnyEvent]:
-        run = self.run
-        return [unpack(run, one) if type(one) is bytes else one for one in self.events]  # type: ignore[misc]  # narrowed
+    def learn(self, run: Run) -> bool:
+        """Take over a name and workflow that were not told before, for the labels of the gauges; whether there were."""
+        have = self.named or self.run
+        name, workflow = have.name or run.name, have.workflow or run.workflow
+        if (name, workflow) == (have.name, have.workflow):
+            return False
+        self.named = msgspec.structs.replace(have, name=name, workflow=workflow)
+        return True
 
     def done(self) -> Collection[int]:
         """Numbers of the attempts that are closed."""

@@ -184,7 +184,7 @@ def put_timestamp(message: Any, value: Any) -> None:
     if match is None:
         raise ValueError("expected a time such as 2026-07-01T12:00:00.123456Z")
     *parts, fraction, sign, hours, minutes = match.groups()
-    since = datetime(*map(int, parts)) - _EPOCH  # type: ignore[arg-type]
+    since = datetime(*map(int, parts)) - _EPOCH  # type: ignore[arg-type]  # six numbers, as the pattern says
     seconds = since.days * 86_400 + since.seconds
     if sign:
         offset = int(hours) * 3600 + int(minutes) * 60
