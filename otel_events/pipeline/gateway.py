@@ -25,6 +25,7 @@ from otel_events.metrics import Metrics
 from otel_events.otlp import Config
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.engine import Engine
+from otel_events.pipeline.ingest import Accepted as Accepted
 from otel_events.pipeline.ingest import DeadLetter, decode_records
 from otel_events.pipeline.records import Record, Refused
 from otel_events.pipeline.state import Telemetry, Timing
@@ -32,15 +33,10 @@ from otel_events.sources import Decode, decoder
 
 SECOND = 1_000_000_000
 
+LETTERS = 10_000
+"""Dead letters of batches that could not be journalled, known again when they come again."""
+
 _logger = logging.getLogger("otel_events")
-
-
-class Accepted(msgspec.Struct):
-    """What became of a batch: new events now on disk, events that were there already, records that were refused."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    refused: list[DeadLetter] = []
 
 
 class Health(msgspec.Struct):
@@ -150,11 +146,10 @@ class Gateway:
 
     def _run(self) -> None:
         while not self._stopped.wait(PERIOD):
-            # Readiness tells of a failure and the next tick tries again: nothing acknowledged depends on this one.
             try:
                 self.tick()
             except OtelEventsError:
-                continue
+                continue  # readiness tells it, the next tick tries again: nothing acknowledged depends on this one
             except Exception:
                 _logger.exception("the gateway's tick failed; it goes on with the next")
 
@@ -165,8 +160,7 @@ class Gateway:
             yield chunk.events, chunk.closings
 
     def _resume(self) -> None:
-        """Continue where the last process stopped: counters from their snapshot, open runs and unsent telemetry from
-        the journal."""
+        """Continue where the last process stopped: counters from their snapshot, all else from the journal."""
         journal, now = self._journal, self._clock()
         for _ in self._walk(self._restore(), count=True, emit=False):
             pass
@@ -211,7 +205,11 @@ class Gateway:
             self._open_for_more()
             for letter in batch.dead:
                 self._bury(letter)
-            duplicates = self._commit(batch.events, batch.kept or None)
+            try:
+                duplicates = self._commit(batch.events, batch.kept or None)
+            except JournalError:
+                self._letters = {*batch.dead, *self._letters} if len(self._letters) < LETTERS else set(batch.dead)
+                raise
             self._metrics.received(source, batch.records)
             for _ in batch.dead:
                 self._metrics.dead_letter(source)
@@ -227,9 +225,10 @@ class Gateway:
         return Accepted(len(events) - duplicates, duplicates, [])
 
     def _bury(self, letter: DeadLetter) -> None:
-        """Keep a dead letter with the next commit; once, also if that commit fails and the batch is offered again."""
-        if letter not in self._letters:
-            self._letters.add(letter)
+        """Keep a dead letter with the next commit; once, also where its batch failed and is offered again."""
+        if letter in self._letters:
+            self._letters.remove(letter)
+        else:
             self._journal.dead(letter.source, letter.where, letter.reason, letter.record)
 
     def _open_for_more(self) -> None:
@@ -253,10 +252,8 @@ class Gateway:
             self._trouble = str(error)
             raise
         closings, self._decided, self._maybe_done = self._decided, {}, []
-        self._letters.clear()
         if commit.seq != before:
             made = self._engine.apply(commit.seq, commit.roots, closings, commit.fresh, now, emit=self._behind is None)
-            # Roots without anything open: those that just ended, and those that tell of no phase at all.
             self._maybe_done = self._engine.done({**closings, **commit.roots})
             self._send(commit.seq, made)
         return commit.duplicates
@@ -283,14 +280,14 @@ class Gateway:
             try:
                 self._work(self._clock())
             except Exception as error:
-                self._trouble = str(error) if isinstance(error, OtelEventsError) else f"{type(error).__name__}: {error}"
+                self._trouble = f"{error}" if isinstance(error, OtelEventsError) else f"{type(error).__name__}: {error}"
                 raise
             self._trouble = ""
 
     def _work(self, now: int) -> None:
         if self._trouble:  # make room first: a full disk takes no commit until a trim has freed some
             self._housekeeping(now)
-            self._journal.sent_seq = self._delivery.sent_seq
+            self._count_ourselves()
             self._journal.checkpoint()
         self._commit((), None)
         self._catch_up()
@@ -318,7 +315,6 @@ class Gateway:
         sent, last = self._delivery.sent_seq, self._journal.last_seq
         if (sent, last) != self._noted:
             self._count_ourselves()
-            self._journal.sent_seq = sent
             self._journal.set_snapshot(last, self._metrics.snapshot())
             self._noted = sent, last
 
@@ -340,6 +336,7 @@ class Gateway:
         self._delivery.metrics(self._metrics.collect(now))
 
     def _count_ourselves(self) -> None:
+        self._journal.sent_seq = self._delivery.sent_seq
         stats = self._journal.stats()
         self._metrics.journal(stats.events, stats.bytes, stats.oldest_unsent_seconds)
         for signal, counts in self._delivery.counts().items():
@@ -369,15 +366,15 @@ class Gateway:
         """Close what has its outcome without waiting for what may still come: of a process that ends for good."""
         with self._lock:
             if not self._draining:
-                self._commit((), None)
+                self._commit((), None)  # what may be pending from before
                 self._decided = self._engine.drain()
-                self._commit((), None)
+                self._append((), None, self._clock())
 
     def drain_and_close(self, timeout: float = 5.0) -> Unsent:
         """Stop taking records, send what can be sent in ``timeout`` seconds, write the checkpoint, close the journal.
 
-        Runs that are still open stay so: the next start goes on with them. Any number of times. JournalError: the
-        checkpoint could not be written; the journal is closed all the same, and the next start sends some again.
+        Runs that are open stay so: the next start goes on with them. Any number of times. JournalError: no checkpoint
+        could be written; the journal is closed all the same, and the next start sends some once more.
         """
         self._stopped.set()
         if self._ticker is not None:
@@ -395,6 +392,7 @@ class Gateway:
 
     def _finish(self) -> int:
         """Close the journal; how many commits are left unsent."""
+        self._noted = -1, -1
         try:
             self._note()
             return self._journal.last_seq - self._delivery.sent_seq

@@ -36,6 +36,14 @@ class Batch(msgspec.Struct):
     records: int = 0
 
 
+class Accepted(msgspec.Struct):
+    """What became of a batch: new events now on disk, events that were there already, records that were refused."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    refused: list[DeadLetter] = []
+
+
 def decode_records(source: str, decode: Decode, records: Iterable[Record | Refused], keep: bool = False) -> Batch:
     """Decode and redact. A bad record costs itself only. ``keep``: hand the masked records on as well."""
     batch = Batch([], [], [])

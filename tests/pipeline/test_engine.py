@@ -178,8 +178,8 @@ def outcomes(collector: CaptureServer) -> dict[str, str]:
     """run id#attempt -> outcome, "" where incomplete; each span that came, and none twice."""
     kit.once(collector)
     return {
-        f"{one.attributes['otel_events.run.id']}#{one.attributes['otel_events.attempt']}": one.attributes.get(
-            "otel_events.outcome", ""
+        f"{one.attributes['otel_events.run.id']}#{one.attributes['otel_events.attempt']}": str(
+            one.attributes.get("otel_events.outcome", "")
         )
         for one in collector.spans()
     }
@@ -204,7 +204,7 @@ def test_what_comes_after_the_span_is_a_marked_log_and_no_second_span(either: Wo
     gateway, run = either.open(), run_of("w", kind="workflow")
     gateway.offer("batch", [change(run, "running", 1), change(run, "failed", 2)])
     either.wait(gateway, 11, 61)
-    late = [line(run, "last words", 1.5), change(run, "succeeded", 3), change(run, "paused", 0.5)]
+    late: list[AnyEvent] = [line(run, "last words", 1.5), change(run, "succeeded", 3), change(run, "paused", 0.5)]
     stat = Stat(id="s", time=NOON, run=run, name="loss", value=0.5)
     gateway.offer("batch", [*late, stat])
     either.wait(gateway, *LONG)
@@ -320,7 +320,7 @@ def test_equal_run_ids_of_two_namespaces_are_two_runs(world: World, collector: C
     assert logs == set(spans.items())
 
 
-STEPS: tuple[tuple[str, float, dict[str, int], float | None], ...] = (
+STEPS: tuple[tuple[str, float, dict[str, int], float], ...] = (
     # phase of the task, when, runs active by phase, start of the oldest running
     ("pending", 2, {"running": 1, "pending": 1}, 1),
     ("running", 3, {"running": 2, "pending": 0}, 1),
