@@ -17,10 +17,15 @@ from otel_events.logs import identity, log, severity_text
 from otel_events.otlp import attributes, encode_log, encode_span, span_event
 from otel_events.otlp.wire import ATTRIBUTES, BODY, EVENT, LOG, NAMES, SPAN, varint
 from otel_events.spans import NANO, Context, span
-from otel_events.telemetry import INTERNAL
+from otel_events.telemetry import INTERNAL, Attributes
 
 KEPT = 16_384
 """Entries of each table; one that is full is emptied."""
+
+_IN_TRACE = b"\x45\x01\x00\x00\x00\x4a\x10"
+"""Flags of a log record (sampled) and what stands before its trace id."""
+_REPORT = b"\x10\x09" + NAMES[0x1A]["INFO"]
+_REPORT_NAME = NAMES[0x62]["otel_events.report"]
 
 _time = Struct("<BQ").pack
 _times = Struct("<BQBQ").pack
@@ -38,27 +43,67 @@ def _keep(table: dict[K, V], key: K, value: V) -> V:
     return value
 
 
-class PhaseLogs:
-    """Log records of phase changes. Between two times stand the parts of the change (phase, native word, reason), which
-    come again in every run, and of the attempt (its identity and context), which come again in each of its phases."""
+class Logs:
+    """Log records of phase changes and reports. Between two times stand the parts of the change (phase, native word,
+    reason), which come again in every run, and of the attempt (its identity and context), which come again in each of
+    its phases."""
 
     def __init__(self) -> None:
         self._changes: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
         # By the identity of the Run object, which the entry keeps alive: hashing one costs more than all the rest.
         self._attempts: dict[tuple[int, int], tuple[Run, bytes, bytes, bytes]] = {}
+        self._definitions: dict[tuple[str, ...], bytes] = {}
 
     def encode(self, event: PhaseChange, trace: bytes, span_id: bytes, attempt: int, first: bool) -> bytes:
         """The record of a change that is in time. ``first``: the first of its attempt, which tells all attributes."""
-        time = event.time
-        if first or event.error is not None or event.phase not in PHASES or not 0 < time < _TOP:
+        time, own = event.time, event.attributes
+        if event.error is not None or event.phase not in PHASES or not 0 < time < _TOP:
             return encode_log(log(event, trace, span_id, attempt, full=first))
         before, name = self._changes.get((event.phase, event.native, event.reason)) or self._change(event)
-        run = event.run
+        if first:
+            if not _TAKEN.isdisjoint(own):
+                return encode_log(log(event, trace, span_id, attempt))
+            before += attributes(LOG, own)
+        return b"".join(
+            (_time(0x09, time), before, self._about(event.run, attempt, trace, span_id), _time(0x59, time), name)
+        )
+
+    def report(self, event: Report, trace: bytes, span_id: bytes, attempt: int) -> bytes:
+        """The record of a report that is in time."""
+        time, own = event.time, event.attributes
+        if not 0 < time < _TOP or not _TAKEN.isdisjoint(own):
+            return encode_log(log(event, trace, span_id, attempt))
+        found = attributes(LOG, own) + attributes(LOG, _report_fields(event))
+        about = self._about(event.run, attempt, trace, span_id)
+        return b"".join((_time(0x09, time), _REPORT, BODY[event.name], found, about, _time(0x59, time), _REPORT_NAME))
+
+    def _about(self, run: Run, attempt: int, trace: bytes, span_id: bytes) -> bytes:
         kept = self._attempts.get((id(run), attempt))
         if kept is None or kept[0] is not run or kept[1] != span_id or kept[2] != trace:
-            kept = self._attempt(run, attempt, trace, span_id)
-        about = kept[3]
-        return b"".join((_time(0x09, time), before, about, _time(0x59, time), name))
+            texts, numbers = ATTRIBUTES[LOG][str], ATTRIBUTES[LOG][int]
+            made = b"".join(
+                (
+                    self._definition(run),
+                    texts["otel_events.run.id"][run.id],
+                    numbers["otel_events.attempt"][attempt],
+                    _IN_TRACE,
+                    trace,
+                    b"\x52\x08",
+                    span_id,
+                )
+            )
+            kept = _keep(self._attempts, (id(run), attempt), (run, span_id, trace, made))
+        return kept[3]
+
+    def _definition(self, run: Run) -> bytes:
+        """What ``identity`` gives, but for the run's id and attempt."""
+        key = (run.source, run.namespace, run.kind, run.workflow, run.name)
+        kept = self._definitions.get(key)
+        if kept is None:
+            found = identity(run, 0)
+            del found["otel_events.run.id"], found["otel_events.attempt"]
+            kept = _keep(self._definitions, key, attributes(LOG, found))
+        return kept
 
     def _change(self, event: PhaseChange) -> tuple[bytes, bytes]:
         info = PHASES[event.phase]
@@ -66,10 +111,6 @@ class PhaseLogs:
         native = attributes(LOG, {"otel_events.phase.native": event.native})
         made = severity + BODY[event.reason or event.native] + native, NAMES[0x62][f"otel_events.run.{event.phase}"]
         return _keep(self._changes, (event.phase, event.native, event.reason), made)
-
-    def _attempt(self, run: Run, attempt: int, trace: bytes, span_id: bytes) -> tuple[Run, bytes, bytes, bytes]:
-        made = attributes(LOG, identity(run, attempt)) + b"\x45\x01\x00\x00\x00\x4a\x10" + trace + b"\x52\x08" + span_id
-        return _keep(self._attempts, (id(run), attempt), (run, span_id, trace, made))
 
 
 def fold_plain(events: Sequence[AnyEvent]) -> Attempt | None:
@@ -187,17 +228,23 @@ _TAKEN = frozenset(
         *("cicd.pipeline.task.run.id", "cicd.pipeline.task.run.result", "otel_events.source", "otel_events.kind"),
         *("otel_events.namespace", "otel_events.run.id", "otel_events.attempt", "otel_events.outcome"),
         *("otel_events.phase.native", "otel_events.queue.duration", "otel_events.run.duration", "error.type"),
+        *("otel_events.report.name", "otel_events.report.media_type", "otel_events.report.uri"),
+        *("otel_events.report.step", "otel_events.resource.id"),
     )
 )
 """Names that we give ourselves: a source that tells one of them takes the general way, where ours win."""
 
 
-def _report(report: Report) -> bytes:
-    found: dict[str, str | int] = {"otel_events.report.name": report.name}
+def _report_fields(report: Report) -> Attributes:
+    found: Attributes = {"otel_events.report.name": report.name}
     if report.media_type:
         found["otel_events.report.media_type"] = report.media_type
     if report.uri:
         found["otel_events.report.uri"] = report.uri
     if report.step is not None:
         found["otel_events.report.step"] = report.step
-    return span_event(report.time, "otel_events.report", attributes(EVENT, found))
+    return found
+
+
+def _report(report: Report) -> bytes:
+    return span_event(report.time, "otel_events.report", attributes(EVENT, _report_fields(report)))
