@@ -36,6 +36,7 @@ MADE_UP = "\0gave-up"
 """Suffix of the id of an outcome that only the next attempt's beginning implies: in the span, never a log. It starts
 with what no source's id holds, so that nobody's own event is taken for one."""
 
+_RESERVED = frozenset(RESERVED)
 _RANKS = {row.name: row.rank for row in PHASES.values()}
 _STICKY = ("name", "workflow")
 
@@ -107,8 +108,13 @@ def _fuller(one: AnyEvent, other: AnyEvent) -> AnyEvent:
     return one if (len(ours), ours) >= (len(theirs), theirs) else other
 
 
-def attempts(events: Iterable[AnyEvent]) -> list[Attempt]:
+def attempts(events: Sequence[AnyEvent]) -> list[Attempt]:
     """The attempts of one run, by number. An attempt without any phase change has ``start`` 0: it makes no span."""
+    plain = _plain(events) if events else None
+    return [plain] if plain else _general(events)
+
+
+def _general(events: Iterable[AnyEvent]) -> list[Attempt]:
     in_order = ordered(events)
     if not in_order:
         return []
@@ -121,6 +127,48 @@ def attempts(events: Iterable[AnyEvent]) -> list[Attempt]:
     for one in found:
         one.created, one.run_running = created, running
     return found
+
+
+def _plain(events: Sequence[AnyEvent]) -> Attempt | None:
+    """The attempt of a run that had just one, told in order, with its outcome last; None where it is not so plain.
+
+    It is what the general way makes of the same: past sorting and splitting, for what nearly all runs are.
+    """
+    run = events[0].run
+    if not run.attempt or len({event.id for event in events}) < len(events):
+        return None
+    last = events[-1].time
+    attempt = Attempt(run, events[0].time, 0, last, "", "", None, [], [], [], [], [], {}, [])
+    phases, merged = attempt.phases, attempt.attributes
+    before, phase = 0, ""
+    for event in events:
+        if event.run is not run and event.run != run:
+            return None
+        if type(event) is PhaseChange:
+            info = PHASES.get(event.phase)
+            if event.time <= before or info is None or attempt.outcome or (phase, event.phase) in ILLEGAL:
+                return None  # out of order, repeated, or with something to be counted
+            before, phase = event.time, event.phase
+            if phase == "running" and not attempt.first_running:
+                attempt.first_running = before
+            if info.outcome:
+                attempt.outcome, attempt.native = phase, event.native
+            if event.error or event.links or info.error:
+                return None
+            phases.append(event)
+            merged.update(event.attributes)
+        elif type(event) is Report and event.time == before and not (event.links or attempt.outcome):
+            if attempt.reports and attempt.reports[-1].time == before:
+                return None
+            if not _RESERVED.isdisjoint(event.attributes):
+                return None
+            attempt.reports.append(event)
+        else:
+            return None
+    if not attempt.outcome:
+        return None
+    attempt.created, attempt.run_running = attempt.start, attempt.first_running
+    return attempt
 
 
 def _identity(in_order: Sequence[AnyEvent]) -> Run:

@@ -8,14 +8,14 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events import telemetry
-from otel_events.event import PHASES, AnyEvent
+from otel_events import fold, telemetry
+from otel_events.event import PHASES, AnyEvent, PhaseChange, Report, Run
 from otel_events.fold import RESERVED
 from otel_events.logs import log
 from otel_events.spans import span
 from otel_events.telemetry import LogData, SpanData
 from otel_events.traces import Closed, close_all, told
-from tests.strategies import roots
+from tests.strategies import roots, runs
 
 
 def telemetry_of(events: list[AnyEvent]) -> tuple[list[Closed], list[SpanData], list[LogData]]:
@@ -92,3 +92,31 @@ def test_events_are_left_as_they_were_and_survive_being_kept(events: list[AnyEve
     assert written(events) == before
     kept = [msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=AnyEvent) for event in events]
     assert written(telemetry_of(kept)) == made
+
+
+@st.composite
+def told_in_order(draw: st.DrawFn) -> list[AnyEvent]:
+    """Events of one run as nearly all runs are told: phases in order of time, a report here and there, an outcome."""
+    run = draw(runs())[-1]
+    times = sorted(draw(st.sets(st.integers(1, 50), min_size=1, max_size=6)))
+    found: list[AnyEvent] = []
+    for at, time in enumerate(times):
+        phase = draw(st.sampled_from(["succeeded", "cancelled", "skipped"] if at == len(times) - 1 else sorted(PHASES)))
+        attributes = draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 3), max_size=2))
+        event_id = draw(st.sampled_from([f"e{at}", f"e{at}", "e0"]))
+        found.append(PhaseChange(id=event_id, time=time, run=run, phase=phase, native=phase, attributes={**attributes}))
+        if draw(st.booleans()):
+            found.append(Report(id=f"r{at}", time=time, run=run, name="log", attributes={**attributes}))
+    return found
+
+
+@given(told_in_order())
+def test_the_short_way_of_the_fold_gives_what_the_long_one_gives(events: list[AnyEvent]) -> None:
+    short = fold._plain(events)
+    assert short is None or written([short]) == written(fold._general(events))
+
+
+def test_the_short_way_is_taken_for_what_nearly_all_runs_are() -> None:
+    run = Run("flyte", "task", "p/d/x/n0/t", "t", "p/d/x", "p/d/x/n0", 1, "p/d", parent_kind="node")
+    told_phases = enumerate(("pending", "running", "succeeded"), 1)
+    assert fold._plain([PhaseChange(id=p, time=at, run=run, phase=p, native=p) for at, p in told_phases])

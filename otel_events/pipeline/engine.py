@@ -17,7 +17,7 @@ from otel_events.journal import Closing
 from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.otlp import encode_log
-from otel_events.pipeline.hot import Logs, Spans, fold_plain
+from otel_events.pipeline.hot import Logs, Spans
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.pipeline.state import OpenRoot, OpenRun, Telemetry, Timing
 from otel_events.spans import Context, derived_parent
@@ -260,9 +260,7 @@ class Engine:
         cached = self._fold_cache.get((root.key, run_id))
         if cached and cached[0] == known.taken:
             return cached[1]
-        events = self._events(root, known)
-        plain = fold_plain(events) if known.plain and events else None
-        found = [plain] if plain else attempts(events)
+        found = attempts(self._events(root, known))
         if len(self._fold_cache) >= 4_096:
             self._fold_cache.clear()
         self._fold_cache[(root.key, run_id)] = known.taken, found

@@ -7,12 +7,11 @@ comes again and again. What is not plain takes the general way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from struct import Struct
 from typing import TypeVar
 
-from otel_events.event import PHASES, AnyEvent, PhaseChange, Report, Run
-from otel_events.fold import ILLEGAL, RESERVED, Attempt
+from otel_events.event import PHASES, PhaseChange, Report, Run
+from otel_events.fold import RESERVED, Attempt
 from otel_events.logs import identity, log, severity_text
 from otel_events.otlp import attributes, encode_log, encode_span, span_event
 from otel_events.otlp.wire import ATTRIBUTES, BODY, EVENT, LOG, NAMES, SPAN, varint
@@ -111,41 +110,6 @@ class Logs:
         native = attributes(LOG, {"otel_events.phase.native": event.native})
         made = severity + BODY[event.reason or event.native] + native, NAMES[0x62][f"otel_events.run.{event.phase}"]
         return _keep(self._changes, (event.phase, event.native, event.reason), made)
-
-
-def fold_plain(events: Sequence[AnyEvent]) -> Attempt | None:
-    """The attempt of a run that had just one, told in order, with its outcome last; None where it is not so plain."""
-    run = events[0].run
-    last = events[-1].time
-    attempt = Attempt(run, events[0].time, 0, last, "", "", None, [], [], [], [], [], {}, [])
-    phases, merged = attempt.phases, attempt.attributes
-    before, phase = 0, ""
-    for event in events:
-        if event.run is not run and event.run != run:
-            return None
-        if type(event) is PhaseChange:
-            info = PHASES.get(event.phase)
-            if event.time <= before or info is None or attempt.outcome or (phase, event.phase) in ILLEGAL:
-                return None  # out of order, repeated, or with something to be counted
-            before, phase = event.time, event.phase
-            if phase == "running" and not attempt.first_running:
-                attempt.first_running = before
-            if info.outcome:
-                attempt.outcome, attempt.native = phase, event.native
-            if event.error or event.links or info.error:
-                return None
-            phases.append(event)
-            merged.update(event.attributes)
-        elif type(event) is Report and event.time == before and not (event.links or attempt.outcome):
-            if attempt.reports and attempt.reports[-1].time == before:
-                return None
-            attempt.reports.append(event)
-        else:
-            return None
-    if not attempt.outcome or not run.attempt:
-        return None
-    attempt.created, attempt.run_running = attempt.start, attempt.first_running
-    return attempt
 
 
 class Spans:
