@@ -13,74 +13,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-
-import msgspec
 
 from otel_events.errors import JournalError, OtelEventsError
 from otel_events.event import AnyEvent
 from otel_events.exposition import exposition
 from otel_events.journal import Closing, Journal
 from otel_events.metrics import Metrics
-from otel_events.otlp import Config
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.engine import Engine
 from otel_events.pipeline.ingest import Accepted as Accepted
 from otel_events.pipeline.ingest import DeadLetter, decode_records
 from otel_events.pipeline.records import Record, Refused
+from otel_events.pipeline.settings import Every as Every
+from otel_events.pipeline.settings import GatewayConfig as GatewayConfig
+from otel_events.pipeline.settings import Health as Health
+from otel_events.pipeline.settings import Unsent as Unsent
 from otel_events.pipeline.state import Telemetry, Timing
 from otel_events.sources import Decode, decoder
 
-SECOND = 1_000_000_000
-
 LETTERS = 10_000
 """Dead letters of batches that could not be journalled, known again when they come again."""
-
-_logger = logging.getLogger("otel_events")
-
-
-class Health(msgspec.Struct):
-    ready: bool
-    reasons: list[str]
-    last_seq: int
-    sent_seq: int
-    open_roots: int
-
-
-class Unsent(msgspec.Struct):
-    """What a closed gateway leaves for its next start; nothing of it is lost."""
-
-    commits: int
-    reason: str = ""
-
-
-class Every(msgspec.Struct, frozen=True):
-    """How often the gateway looks after its house, in ns of its clock."""
-
-    checkpoint: int = 5 * SECOND
-    housekeeping: int = 30 * SECOND
-    metrics: int = 60 * SECOND
-
-
-class GatewayConfig(msgspec.Struct, frozen=True):
-    """How a gateway runs. ``otlp`` None: telemetry goes nowhere, the metrics are still counted and shown."""
-
-    journal: Path
-    otlp: Config | None
-    timing: Timing = Timing()
-    every: Every = Every()
-    max_bytes: int = 1 << 30
-    """Size of the journal beyond which whole traces go, the sent ones first."""
-    max_age: int = 7 * 24 * 3600 * SECOND
-    """Age (ns) beyond which a trace that is over and sent goes."""
-    keep_records: bool = False
-    """Keep the source's record beside its events, secrets masked. Off: records hold the inputs of runs (law 8)."""
-    stat_tags: tuple[str, ...] = ()
-    """Tags of stats that become labels; others do not (law 7)."""
-
-
 PERIOD = 0.2
 """Seconds between two ticks of a started gateway."""
+
+_logger = logging.getLogger("otel_events")
 
 
 class Gateway:
@@ -149,7 +105,7 @@ class Gateway:
             try:
                 self.tick()
             except OtelEventsError:
-                continue  # readiness tells it, the next tick tries again: nothing acknowledged depends on this one
+                pass  # readiness tells it, the next tick tries again: nothing acknowledged is at stake
             except Exception:
                 _logger.exception("the gateway's tick failed; it goes on with the next")
 
@@ -185,9 +141,10 @@ class Gateway:
     def _walk(self, after: int, count: bool, emit: bool) -> Iterator[tuple[int, Telemetry]]:
         """The commits after ``after``, once more, through an engine of their own: same journal, same bytes."""
         engine = Engine(self._metrics, self._load, self._timing)
-        while after < self._journal.last_seq:
-            upto = self._journal.last_seq
+        while (upto := self._journal.last_seq) > after:
             for seq, chunks in self._journal.commits(after, records=False):
+                if seq > upto:  # came while we were under way: whole with the next round
+                    break
                 events = {key: chunk.events for key, chunk in chunks.items() if chunk.events}
                 closings = {key: chunk.closings for key, chunk in chunks.items() if chunk.closings}
                 yield seq, engine.apply(seq, events, closings, (), self._clock(), count, emit)
@@ -223,6 +180,11 @@ class Gateway:
             duplicates = self._commit(events, None)
             self._metrics.taken(source, len(events) - duplicates, duplicates)
         return Accepted(len(events) - duplicates, duplicates, [])
+
+    def dropped(self, reason: str, events: int) -> None:
+        """Count events that never came this far: whoever hands them over had no room for more."""
+        with self._lock:
+            self._metrics.dropped(reason, events)
 
     def _bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter with the next commit; once, also where its batch failed and is offered again."""
@@ -366,7 +328,7 @@ class Gateway:
         """Close what has its outcome without waiting for what may still come: of a process that ends for good."""
         with self._lock:
             if not self._draining:
-                self._commit((), None)  # what may be pending from before
+                self._commit((), None)
                 self._decided = self._engine.drain()
                 self._append((), None, self._clock())
 

@@ -22,7 +22,7 @@ from otel_events.otlp.config import Protocol
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.gateway import Every, Gateway
 from otel_events.pipeline.ingest import DeadLetter
-from otel_events.pipeline.records import Record
+from otel_events.pipeline.records import Record, Refused
 from otel_events.pipeline.replay import Summary, replay
 from otel_events.pipeline.state import Timing
 from otel_events.telemetry import LogData, SpanData
@@ -187,6 +187,12 @@ def settle(gateway: Gateway) -> None:
     until(sent)
 
 
+def unsend(path: Path) -> None:
+    """Let the journal forget what was sent, as a crash before any checkpoint would have it."""
+    with Journal.open(path) as journal:
+        journal.sent_seq = 0
+
+
 # --- what came out ---------------------------------------------------------------------------------------------------
 
 
@@ -305,7 +311,7 @@ class Kept:
         return {one.span_id: encode_span(one) for one in self.spans}
 
 
-def replayed(source: str, given: Iterable[Record]) -> tuple[Kept, Metrics, Summary]:
+def replayed(source: str, given: Iterable[Record | Refused]) -> tuple[Kept, Metrics, Summary]:
     """What a replay of the records gives."""
     kept, metrics = Kept(), Metrics()
     with Journal.temporary() as journal:

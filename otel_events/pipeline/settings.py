@@ -1,0 +1,52 @@
+"""How a gateway runs, and what it says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from otel_events.otlp import Config
+from otel_events.pipeline.state import Timing
+
+SECOND = 1_000_000_000
+
+
+class Health(msgspec.Struct):
+    ready: bool
+    reasons: list[str]
+    last_seq: int
+    sent_seq: int
+    open_roots: int
+
+
+class Unsent(msgspec.Struct):
+    """What a closed gateway leaves for its next start; nothing of it is lost."""
+
+    commits: int
+    reason: str = ""
+
+
+class Every(msgspec.Struct, frozen=True):
+    """How often the gateway looks after its house, in ns of its clock."""
+
+    checkpoint: int = 5 * SECOND
+    housekeeping: int = 30 * SECOND
+    metrics: int = 60 * SECOND
+
+
+class GatewayConfig(msgspec.Struct, frozen=True):
+    """How a gateway runs. ``otlp`` None: telemetry goes nowhere, the metrics are still counted and shown."""
+
+    journal: Path
+    otlp: Config | None
+    timing: Timing = Timing()
+    every: Every = Every()
+    max_bytes: int = 1 << 30
+    """Size of the journal beyond which whole traces go, the sent ones first."""
+    max_age: int = 7 * 24 * 3600 * SECOND
+    """Age (ns) beyond which a trace that is over and sent goes."""
+    keep_records: bool = False
+    """Keep the source's record beside its events, secrets masked. Off: records hold the inputs of runs (law 8)."""
+    stat_tags: tuple[str, ...] = ()
+    """Tags of stats that become labels; others do not (law 7)."""
