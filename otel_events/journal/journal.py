@@ -12,19 +12,18 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from otel_events.errors import JournalError
-from otel_events.event import AnyEvent
+from otel_events.event import AnyEvent, Run
 from otel_events.journal import repair, retain, schema
 from otel_events.journal.lock import WriterLock
 from otel_events.journal.pack import Closing, guard
-from otel_events.journal.part import Part, Records, part
+from otel_events.journal.part import Part, pack_plain, places, sort_in
 from otel_events.journal.reader import Reader
 from otel_events.journal.retain import Trimmed
 from otel_events.journal.roots import Counters, Keys, Root, Roots
@@ -37,9 +36,6 @@ _DEAD_PENDING = 1000, 8 << 20
 _INSERT_ROOT = "INSERT INTO root VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # ``open`` is set apart, and only where it changes: it is in two partial indexes.
 _UPDATE_ROOT = "UPDATE root SET first_time = ?, last_time = ?, last = ?, events = ?, written = ? WHERE id = ?"
-
-
-Parts = list[tuple[Root, Part]]
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -233,66 +229,56 @@ class Journal(Reader):
         done: Collection[bytes],
         dedupe: bool,
     ) -> Commit:
-        grouped, kept = self._grouped(events, records)
-        for key in closings:
-            if closings[key] and key not in grouped:
-                grouped[key] = []
-        parts: Parts = []
-        for key, group in grouped.items():
-            added = self._part(key, group, kept.get(key), closings.get(key, ()), dedupe)
-            if added is not None:
-                parts.append(added)
-        new = {root.key: added.events for root, added in parts if added.events}
-        fresh = frozenset(root.key for root, _ in parts if root.fresh)
+        found = self._parts(events, records, closings, dedupe)
+        parts = [part for part in found if part.events or part.closings]
+        new = {part.root.key: part.events for part in parts if part.events}
+        fresh = frozenset([part.root.key for part in parts if part.root.fresh])
         duplicates = len(events) - sum(map(len, new.values()))
         if not parts and not done and not self._dead:
             return Commit(self._seq, new, duplicates)
         if len(parts) > 1 << schema.PLACE_BITS:
             raise JournalError(f"{len(parts)} roots in one commit of {self.path}; append at most 1,048,576 at a time")
         self._commit(self._seq + 1 if parts else self._seq, parts, done, "append to")
-        self._known.shrink(len(grouped) + len(done))
+        self._known.shrink(len(found) + len(done))
         return Commit(self._seq, new, duplicates, fresh)
 
-    def _grouped(
-        self, events: Sequence[AnyEvent], records: Sequence[bytes | None] | None
-    ) -> tuple[dict[bytes, list[AnyEvent]], dict[bytes, list[bytes | None]]]:
-        keys = self._keys
-        grouped: dict[bytes, list[AnyEvent]] = defaultdict(list)
-        kept: dict[bytes, list[bytes | None]] = defaultdict(list)
-        if records is None:
-            for event in events:
-                run = event.run
-                grouped[keys[run.source, run.namespace, run.root]].append(event)
-            return grouped, kept
-        for event, record in zip(events, records, strict=True):
-            run = event.run
-            key = keys[run.source, run.namespace, run.root]
-            grouped[key].append(event)
-            kept[key].append(record)
-        return grouped, kept
-
-    def _part(
+    def _parts(
         self,
-        key: bytes,
-        events: list[AnyEvent],
-        records: Records,
-        closings: Sequence[Closing],
+        events: Sequence[AnyEvent],
+        records: Sequence[bytes | None] | None,
+        closings: Mapping[bytes, Sequence[Closing]],
         dedupe: bool,
-    ) -> tuple[Root, Part] | None:
-        root = self._known.get(key)
-        if root is None and not events:
-            return None  # closings of a root that has been dropped
-        seen = set[int]() if root is None or not dedupe else self._known.seen(root)
-        new = part(self._seq + 1, key, events, records, closings, seen, dedupe)
-        if new is None:
-            return None
-        if root is None:
-            run = new.events[0].run
-            root = self._known.add(key, self._sums.next_root, (run.source, run.namespace, run.root))
-            self._sums.next_root += 1
-        return root, new
+    ) -> list[Part]:
+        """A part for each root in the order they come, also for those to which nothing is new."""
+        if records is not None and len(records) != len(events):
+            raise ValueError(f"{len(records)} records of {len(events)} events; give one, or None, for each event")
+        plain, packed, runs = pack_plain(events)
+        keys = self._keys
+        homes = [keys[run.source, run.namespace, run.root] for run in runs.values()]
+        parts = self._of_events(homes, runs.values(), closings, dedupe)
+        sort_in(plain, packed, records, places(runs, homes, parts), dedupe)
+        others = [key for key, some in closings.items() if some and key not in parts]
+        # Of a root that has been dropped there is nothing to close.
+        return [*parts.values(), *[Part(root, set(), closings[key]) for key, root in self._known.load(others).items()]]
 
-    def _commit(self, seq: int, parts: Parts, done: Collection[bytes], doing: str) -> None:
+    def _of_events(
+        self, keys: Sequence[bytes], runs: Iterable[Run], closings: Mapping[bytes, Sequence[Closing]], dedupe: bool
+    ) -> dict[bytes, Part]:
+        """An empty part for each root; roots that are not known yet are those of the runs."""
+        known, parts = self._known, dict[bytes, Part]()
+        roots = known.load(keys)
+        for key, run in zip(keys, runs, strict=True):
+            if key in parts:
+                continue
+            root = roots.get(key)
+            if root is None:
+                root = known.add(key, self._sums.next_root, (run.source, run.namespace, run.root))
+                self._sums.next_root += 1
+            seen = known.seen(root) if dedupe else root.seen
+            parts[key] = Part(root, set() if seen is None else seen, closings.get(key, ()))
+        return parts
+
+    def _commit(self, seq: int, parts: Sequence[Part], done: Collection[bytes], doing: str) -> None:
         """One transaction, tried again once after the WAL has been emptied if the disk is full."""
         try:
             with schema.told(self.path, doing):
@@ -316,25 +302,28 @@ class Journal(Reader):
         self._dead_bytes = 0
         self._retention.bound_wal()
 
-    def _work(self, seq: int, parts: Parts, done: Collection[bytes]) -> list[tuple[str, list[Any]]]:
+    def _work(self, seq: int, parts: Sequence[Part], done: Collection[bytes]) -> list[tuple[str, list[Any]]]:
         """The statements of a commit, each with its rows; brings the roots and counters in memory up to it."""
         now, sums, known = self._clock(), self._sums, self._known
         opens = [(0, root.id) for root in map(known.get, done) if root is not None and self._turn(root, False)]
         chunks: list[Any] = []
-        for place, (root, added) in enumerate(parts):
+        for place, part in enumerate(parts):
+            root, count = part.root, len(part.events)
             root.last, root.written = seq << schema.PLACE_BITS | place, now
-            if added.events:
-                root.count(added.events)
-                known.mark(root, added.marks)
-                sums.events += len(added.events)
-                if self._turn(root, True) and not root.fresh:
+            if count:
+                root.count(part.events)
+                sums.events += count
+                if part.seen is root.seen:
+                    known.marked(len(part.seen) - part.before)
+                if not root.open and self._turn(root, True) and not root.fresh:
                     opens.append((1, root.id))
-            chunks.append((root.last, root.id, added.body, added.records))
-        fresh = [root for root, _ in parts if root.fresh]
+            chunks.append(part.row(root.last))
+        roots = [part.root for part in parts]
+        fresh = [root for root in roots if root.fresh]
         sums.roots += len(fresh)
         work: list[tuple[str, list[Any]]] = [
             (_INSERT_ROOT, [root.row() for root in fresh]),
-            (_UPDATE_ROOT, [root.changed() for root, _ in parts if not root.fresh]),
+            (_UPDATE_ROOT, [root.changed() for root in roots if not root.fresh]),
             ("UPDATE root SET open = ? WHERE id = ?", opens),
             ("INSERT INTO chunk VALUES (?, ?, ?, ?)", chunks),
             ("INSERT INTO batch VALUES (?, ?)", [(seq, now)] if parts else []),

@@ -9,7 +9,7 @@ surrogates become "?", integers of an attribute beyond 64 bits become text, othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from otel_events.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
+from otel_events.journal.schema import PLACE_BITS
 
 Row = Sequence[Any]
 
@@ -250,23 +251,29 @@ def unguard(guarded: Any) -> bytes:
     return value
 
 
+def check_runs(runs: Iterable[Run]) -> None:
+    """Raises one of UNPACKABLE where a run has to be made plain first."""
+    encode = _encode
+    for run in runs:
+        encode(run)
+
+
 def seal_chunk(
-    seq: int,
+    id_: int,
     key: bytes,
     runs: Sequence[Run],
-    hashes: Sequence[int],
+    index: Sequence[int],
     packed: Sequence[bytes],
     closings: Sequence[Closing],
-) -> bytearray:
-    """The body of a chunk: ``packed[i]`` is of ``runs[i]``. Raises one of UNPACKABLE where a run is not plain.
-
-    Runs are told apart by ``hashes``, their 64-bit hashes, like the marks.
-    """
-    table = dict(zip(hashes, runs, strict=True))
-    place = {found: at for at, found in enumerate(table)}
+) -> bytes:
+    """The body of the chunk of that id: ``packed[i]`` is of ``runs[index[i]]``. The runs are plain."""
+    seq = id_ >> PLACE_BITS
     head = (runs[0].source, runs[0].namespace, runs[0].root) if runs else ("", "", "")
-    rows = [_run_row(run, head) for run in table.values()]
-    return seal((seq, key, head, rows, [place[found] for found in hashes], packed, closings))
+    rows = [_run_row(run, head) for run in runs]
+    try:
+        return guard(_encode((seq, key, head, rows, index, packed, closings)))
+    except UNPACKABLE:
+        return guard(_encode((seq, key, head, rows, index, packed, list(map(plain_closing, closings)))))
 
 
 def _run_row(run: Run, head: tuple[str, str, str]) -> Row:

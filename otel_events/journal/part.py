@@ -1,82 +1,108 @@
-"""What one commit adds to one root: which events are new, and their bytes."""
+"""What one commit adds to each root: which events are new, and their bytes.
+
+One loop over the events of a commit does it: commits spread over many roots, a few events each, so what is done for
+each root is what costs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
-from otel_events.event import AnyEvent
-from otel_events.journal.pack import (
-    UNPACKABLE,
-    Closing,
-    marks,
-    pack_all,
-    plain,
-    plain_closing,
-    seal_chunk,
-    seal_records,
-)
-
-Records = list[bytes | None] | None
+from otel_events.event import AnyEvent, Run
+from otel_events.journal.pack import UNPACKABLE, Closing, check_runs, pack_all, plain, seal_chunk, seal_records
+from otel_events.journal.roots import Root
 
 
-class Part(msgspec.Struct):
-    """The new events of a root as they are read back, what they are recognised by, and the row of their chunk."""
+class Part:
+    """The new events of a root as they are read back, beside each its bytes and the place of its run in ``runs``.
 
-    events: list[AnyEvent]
-    marks: set[int]
-    body: bytearray
-    records: bytearray | None
+    ``seen`` are the marks of the root's events, to which those of the new ones are added at once: whoever gives a part
+    up forgets the root too.
+    """
+
+    __slots__ = ("before", "closings", "events", "index", "packed", "records", "root", "runs", "seen")
+
+    def __init__(self, root: Root, seen: set[int], closings: Sequence[Closing] = ()) -> None:
+        self.root = root
+        self.seen = seen
+        self.before = len(seen)
+        self.events: list[AnyEvent] = []
+        self.packed: list[bytes] = []
+        self.index: list[int] = []
+        self.runs: list[Run] = []
+        self.records: list[bytes | None] = []
+        self.closings = closings
+
+    def row(self, id_: int) -> tuple[int, int, bytes, bytearray | None]:
+        """The row of the chunk of that id."""
+        root = self.root
+        body = seal_chunk(id_, root.key, self.runs, self.index, self.packed, self.closings)
+        return id_, root.id, body, seal_records(self.records) if self.records else None
 
 
-def part(
-    seq: int,
-    key: bytes,
-    events: list[AnyEvent],
-    records: Records,
-    closings: Sequence[Closing],
-    seen: set[int],
-    dedupe: bool,
-) -> Part | None:
-    """The part of commit ``seq`` that is new to a root of which ``seen`` are the marks; None where nothing is."""
+class Place:
+    """Where the events of a run go: the part, and its place there, -1 until an event of it is kept."""
+
+    __slots__ = ("at", "hash", "part", "run")
+
+    def __init__(self, part: Part, run: Run, hash_: int) -> None:
+        self.part = part
+        self.run = run
+        self.hash = hash_
+        self.at = -1
+
+
+def pack_plain(events: Iterable[AnyEvent]) -> tuple[list[AnyEvent], list[bytes], dict[int, Run]]:
+    """(events as they are read back, the bytes of each, their runs by ``id``: most events share one)."""
+    events = list(events)
     try:
-        return _part(seq, key, events, records, closings, seen, dedupe)
+        return events, pack_all(events), _runs(events)
     except UNPACKABLE:
-        plain_events, plain_closings = list(map(plain, events)), list(map(plain_closing, closings))
-        return _part(seq, key, plain_events, records, plain_closings, seen, dedupe)
+        events = list(map(plain, events))
+        return events, pack_all(events), _runs(events)
 
 
-def _part(
-    seq: int,
-    key: bytes,
-    events: list[AnyEvent],
-    records: Records,
-    closings: Sequence[Closing],
-    seen: set[int],
+def _runs(events: Sequence[AnyEvent]) -> dict[int, Run]:
+    runs = {id(event.run): event.run for event in events}
+    check_runs(runs.values())
+    return runs
+
+
+def places(runs: Mapping[int, Run], keys: Sequence[bytes], parts: Mapping[bytes, Part]) -> dict[int, Place]:
+    """Where each run goes, by the same ``id``; ``keys`` are those of the runs' roots, in their order.
+
+    Equal runs share a place. They are told apart by their 64-bit hashes, like the marks.
+    """
+    by_hash: dict[int, Place] = {}
+    made: dict[int, Place] = {}
+    for (id_, run), key in zip(runs.items(), keys, strict=True):
+        hash_ = hash(run)
+        place = by_hash.get(hash_)
+        if place is None:
+            place = by_hash[hash_] = Place(parts[key], run, hash_)
+        made[id_] = place
+    return made
+
+
+def sort_in(
+    events: Sequence[AnyEvent],
+    packed: Sequence[bytes],
+    records: Sequence[bytes | None] | None,
+    places: Mapping[int, Place],
     dedupe: bool,
-) -> Part | None:
-    packed = pack_all(events)
-    runs = [event.run for event in events]
-    hashes = list(map(hash, runs))
-    found = marks(hashes, packed)
-    unique = set(found)
-    if dedupe and (len(unique) < len(found) or not seen.isdisjoint(unique)):
-        at = _first_seen(found, seen)
-        events, packed = [events[i] for i in at], [packed[i] for i in at]
-        runs, hashes = [runs[i] for i in at], [hashes[i] for i in at]
-        records = None if records is None else [records[i] for i in at]
-        unique -= seen
-    if not events and not closings:
-        return None
-    body = seal_chunk(seq, key, runs, hashes, packed, closings)
-    return Part(events, unique, body, None if records is None else seal_records(records))
-
-
-def _first_seen(found: Sequence[int], seen: set[int]) -> list[int]:
-    """The places of marks that are neither in ``seen`` nor earlier in the list."""
-    places: dict[int, int] = {}
-    for at, mark in enumerate(found):
-        if mark not in seen:
-            places.setdefault(mark, at)
-    return list(places.values())
+) -> None:
+    """Each event goes to the part of its run (``places``, by ``id``); with ``dedupe`` only where its mark is new."""
+    for number, event in enumerate(events):
+        place, body = places[id(event.run)], packed[number]
+        part, mark = place.part, hash((place.hash, body))  # as pack.marks
+        if mark in part.seen and dedupe:
+            continue
+        part.seen.add(mark)
+        if place.at < 0:
+            place.at = len(part.runs)
+            part.runs.append(place.run)
+        part.events.append(event)
+        part.packed.append(body)
+        part.index.append(place.at)
+        if records is not None:
+            part.records.append(records[number])

@@ -17,6 +17,11 @@ _KEYS = 65_536
 _PAGE = 32
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _ROOT_WEIGHT = 8
+_LOADED = 64
+"""Roots that one statement looks for; always this number of values, so that SQLite parses it once."""
+_COLUMNS = "key, id, source, namespace, root, first_time, last_time, last, events, written, open"
+_SELECT_ONE = f"SELECT {_COLUMNS} FROM root WHERE key = ?"  # noqa: S608 - constants
+_SELECT = f"SELECT {_COLUMNS} FROM root WHERE key IN ({', '.join('?' * _LOADED)})"  # noqa: S608 - constants
 
 
 class Counters(msgspec.Struct, array_like=True):
@@ -72,10 +77,15 @@ class Root:
     def count(self, events: Sequence[AnyEvent]) -> None:
         """Events join the root. Times beyond SQLite's integers stop at 64 bits."""
         times = [event.time for event in events]
-        first, last = _int64(min(times)), _int64(max(times))
-        self.first_time = min(self.first_time, first) if self.events else first
-        self.last_time = max(self.last_time, last) if self.events else last
-        self.events += len(events)
+        first, last = min(times), max(times)
+        if first < _INT_MIN or last > _INT_MAX:
+            first, last = _int64(first), _int64(last)
+        if not self.events:
+            self.first_time, self.last_time = first, last
+        else:
+            self.first_time = min(self.first_time, first)
+            self.last_time = max(self.last_time, last)
+        self.events += len(times)
 
     def changed(self) -> tuple[int, ...]:
         """For UPDATE."""
@@ -85,6 +95,10 @@ class Root:
         """For INSERT, in the order of the table's columns."""
         return (self.id, self.key, *self.text, self.first_time, self.last_time, self.last, self.events, self.written,
                 int(self.open))  # fmt: skip
+
+
+def _padded(keys: Sequence[bytes]) -> list[bytes | None]:
+    return [*keys, *[None] * (_LOADED - len(keys))]
 
 
 def _int64(value: int) -> int:
@@ -106,15 +120,17 @@ class Roots:
 
     def get(self, key: bytes) -> Root | None:
         """The root of that key, now the most recently used; None where the journal has none."""
-        root = self._roots.get(key)
-        if root is None:
-            root = self._load(key)
-            if root is None:
-                return None
-            self._roots[key] = root
-            self._marks += _ROOT_WEIGHT
-        self._roots.move_to_end(key)
-        return root
+        return self.load((key,)).get(key)
+
+    def load(self, keys: Iterable[bytes]) -> dict[bytes, Root]:
+        """As ``get`` for many: those of the roots that there are."""
+        roots = self._roots
+        keys = dict.fromkeys(keys)
+        self._load([key for key in keys if key not in roots])
+        found = {key: roots[key] for key in keys if key in roots}
+        for key in found:
+            roots.move_to_end(key)
+        return found
 
     def add(self, key: bytes, id_: int, text: tuple[str, str, str]) -> Root:
         """A root that the journal has not seen before."""
@@ -129,11 +145,9 @@ class Roots:
             self._marks += len(root.seen)
         return root.seen
 
-    def mark(self, root: Root, marks: set[int]) -> None:
-        """Remember events that are new."""
-        if root.seen is not None:
-            root.seen |= marks
-            self._marks += len(marks)
+    def marked(self, count: int) -> None:
+        """So many marks have been added to those of roots."""
+        self._marks += count
 
     def shrink(self, used: int) -> None:
         """Let go of the least recently used roots beyond the limit, but not of the last ``used`` ones."""
@@ -154,20 +168,17 @@ class Roots:
     def _count_off(self, root: Root) -> None:
         self._marks -= len(root.seen or ()) + _ROOT_WEIGHT
 
-    def _load(self, key: bytes) -> Root | None:
-        row = self._db.execute(
-            "SELECT id, source, namespace, root, first_time, last_time, last, events, written, open"
-            " FROM root WHERE key = ?",
-            (key,),
-        ).fetchone()
-        if row is None:
-            return None
-        root = Root(key, row[0], (row[1], row[2], row[3]))
-        root.first_time, root.last_time, root.last, root.events, root.written = row[4:9]
-        root.open = row[9] == 1
-        root.fresh = False
-        root.seen = None
-        return root
+    def _load(self, keys: Sequence[bytes]) -> None:
+        for at in range(0, len(keys), _LOADED):
+            some = keys[at : at + _LOADED]
+            one = len(some) == 1
+            for row in self._db.execute(_SELECT_ONE if one else _SELECT, some if one else _padded(some)):
+                root = self._roots[row[0]] = Root(row[0], row[1], row[2:5])
+                root.first_time, root.last_time, root.last, root.events, root.written = row[5:10]
+                root.open = row[10] == 1
+                root.fresh = False
+                root.seen = None
+                self._marks += _ROOT_WEIGHT
 
     def _marks_of(self, root: int) -> Iterator[int]:
         after = -1

@@ -24,6 +24,7 @@ from otel_events.journal.pack import (
     seal_chunk,
     seal_records,
 )
+from otel_events.journal.schema import PLACE_BITS
 from tests.journal.make import EVENTS, RUNS, event, key, run
 
 
@@ -95,8 +96,9 @@ CHUNKS = st.lists(EVENTS.map(plain), max_size=4)
 
 
 def sealed(events: list[AnyEvent], closings: list[Closing]) -> bytes:
-    runs = [one.run for one in events]
-    return bytes(seal_chunk(7, key(), runs, list(map(hash, runs)), pack_all(events), closings))
+    runs = list(dict.fromkeys(one.run for one in events))
+    index = [runs.index(one.run) for one in events]
+    return seal_chunk(7 << PLACE_BITS, key(), runs, index, pack_all(events), closings)
 
 
 @given(CHUNKS, st.lists(st.builds(Closing, st.just("a"), st.just("task"), st.integers(0, 9)), max_size=2))
