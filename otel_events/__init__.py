@@ -9,9 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from otel_events.context import current_run
     from otel_events.errors import OtelEventsError
     from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
+    from otel_events.pipeline.live import configure
     from otel_events.sources import decoder
+    from otel_events.task import task, workflow
 
 __version__: str
 
@@ -25,7 +28,11 @@ _HOME = {
     "Report": "event",
     "Run": "event",
     "Stat": "event",
+    "configure": "pipeline.live",
+    "current_run": "context",
     "decoder": "sources",
+    "task": "task",
+    "workflow": "task",
 }
 
 __all__ = [
@@ -39,7 +46,11 @@ __all__ = [
     "Run",
     "Stat",
     "__version__",
+    "configure",
+    "current_run",
     "decoder",
+    "task",
+    "workflow",
 ]
 
 

@@ -1,0 +1,271 @@
+"""Events of this process: handed over without harm, kept while the journal fails, sent before the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from otel_events import configure, task
+from otel_events.event import AnyEvent
+from otel_events.journal import Journal
+from otel_events.pipeline import live
+from otel_events.pipeline.gateway import Gateway
+from otel_events.pipeline.live import QUEUE, Live
+from otel_events.testing import Answer, CaptureServer
+from tests.pipeline import kit
+from tests.pipeline.kit import World, line, run_of, until, value
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    yield
+    live.shutdown()
+    live.install(None)
+
+
+@task(name="step")
+def step(number: int) -> int:
+    return number
+
+
+def lines(count: int) -> list[AnyEvent]:
+    return [line(run_of("w"), str(number), number) for number in range(count)]
+
+
+# --- the queue -------------------------------------------------------------------------------------------------------
+
+
+def test_events_come_in_order_while_many_threads_hand_them_over() -> None:
+    taken: list[AnyEvent] = []
+    queue = Live(taken.extend, lambda: None)
+
+    def hand_over(name: str) -> None:
+        for number in range(500):
+            queue.emit(line(run_of(name), str(number), number))
+
+    threads = [threading.Thread(target=hand_over, args=(f"w{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    queue.stop()
+    for number in range(4):
+        own = [event.id for event in taken if event.run.id == f"w{number}"]
+        assert own == [f"w{number}:{i}" for i in range(500)]
+
+
+def test_what_is_refused_stays_in_place_and_is_not_given_twice() -> None:
+    taken: list[AnyEvent] = []
+    fails = True
+
+    def take(events: Sequence[AnyEvent]) -> None:
+        if fails:
+            raise OSError("full")
+        taken.extend(events)
+
+    queue = Live(take, lambda: None)
+    for event in lines(10):
+        queue.emit(event)
+    with pytest.raises(OSError, match="full"):
+        queue.pump()
+    fails = False
+    queue.emit(line(run_of("w"), "last", 99))
+    queue.stop()
+    assert [event.id for event in taken] == [*(f"w:{number}" for number in range(10)), "w:last"]
+
+
+def test_a_failure_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    tries: list[int] = []
+
+    def take(events: Sequence[AnyEvent]) -> None:
+        tries.append(len(events))
+        raise OSError("no room")
+
+    with caplog.at_level(logging.WARNING, "otel_events"):
+        queue = Live(take, lambda: None)
+        queue.emit(lines(1)[0])
+        until(lambda: len(tries) >= 3)
+        queue.stop()
+    assert [record.getMessage() for record in caplog.records] == ["events of this process wait: no room"]
+
+
+def test_what_does_not_fit_is_dropped_and_counted(world: World) -> None:
+    gateway = world.open()
+    gate = threading.Event()
+
+    def take(events: Sequence[AnyEvent]) -> None:
+        gate.wait(20)
+        gateway.offer("python", events)
+
+    queue = Live(take, gateway.tick, lambda count: gateway.dropped("queue_full", count))
+    first = lines(1)[0]
+    queue.emit(first)
+    until(lambda: not queue._queue)  # the thread has it, and waits
+    for _ in range(QUEUE + 7):
+        queue.emit(first)
+    gate.set()
+    until(lambda: value(gateway, "otel_events_dropped_total", reason="queue_full") == 7)
+    queue.stop()
+    assert value(gateway, "otel_events_events_accepted_total", source="python") == 1
+
+
+def test_handing_over_is_quick_while_the_journal_is_stuck() -> None:
+    gate = threading.Event()
+    queue = Live(lambda events: gate.wait(20), lambda: None)
+    queue.emit(lines(1)[0])
+    until(lambda: not queue._queue)
+    started = time.perf_counter()
+    for event in lines(1000):
+        queue.emit(event)
+    assert time.perf_counter() - started < 0.5
+    gate.set()
+    queue.stop()
+
+
+# --- configure -------------------------------------------------------------------------------------------------------
+
+
+def test_runs_arrive_at_the_end_without_waiting_for_the_grace(tmp_path: Path, collector: CaptureServer) -> None:
+    configure(tmp_path / "deep" / "journal.db", environ=collector.environ("grpc"))
+    assert step(1) == 1
+    started = time.monotonic()
+    live.shutdown()
+    assert time.monotonic() - started < 4
+    assert [one.name for one in collector.spans()] == ["step"]
+    step(2)
+    live.shutdown()
+    assert len(collector.spans()) == 1
+
+
+def test_configured_again_it_is_the_newer(tmp_path: Path, collector: CaptureServer) -> None:
+    environ = collector.environ("http/protobuf")
+    configure(tmp_path / "a.db", environ=environ)
+    step(1)
+    configure(environ=environ | {"OTEL_EVENTS_JOURNAL": str(tmp_path / "b.db")})
+    step(2)
+    live.shutdown()
+    assert len(kit.once(collector)) == 2
+    for name in ("a.db", "b.db"):
+        with Journal.reader(tmp_path / name) as reader:
+            assert reader.stats().roots == 1
+
+
+def test_a_temporary_journal_leaves_nothing(
+    tmp_path: Path, collector: CaptureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    configure(environ=collector.environ("http/protobuf"))
+    assert len(list(tmp_path.iterdir())) == 1
+    step(1)
+    live.shutdown()
+    assert list(tmp_path.iterdir()) == []
+    assert len(collector.spans()) == 1
+
+
+@pytest.mark.parametrize("wrong", ["journal", "locked", "setting"])
+def test_what_cannot_be_used_is_logged_and_the_host_goes_on(
+    wrong: str, tmp_path: Path, collector: CaptureServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = collector.environ("http/protobuf")
+    path = tmp_path / "journal.db"
+    if wrong == "journal":
+        (tmp_path / "file").write_text("")
+        path = tmp_path / "file" / "journal.db"
+    if wrong == "setting":
+        environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/json"
+    holder = Journal.open(path) if wrong == "locked" else None
+    configure(path, environ=environ)
+    assert step(1) == 1
+    assert "the runs of this process are not recorded" in caplog.text
+    if holder:
+        holder.close()
+
+
+def test_the_host_is_not_told_when_the_journal_fails(tmp_path: Path, collector: CaptureServer) -> None:
+    configure(tmp_path / "journal.db", environ=collector.environ("http/protobuf"))
+    from tests.pipeline.test_gateway import no_room
+
+    with no_room():
+        for number in range(100):
+            assert step(number) == number
+        assert live._live is not None
+        with pytest.raises(Exception, match="journal"):
+            live._live.pump()
+    live.shutdown()
+    assert len(kit.once(collector)) == 100
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, sys, otel_events
+@otel_events.task(name="step")
+def step(number): return number
+otel_events.configure(sys.argv[1])
+"""
+
+
+def python(code: str, journal: Path, collector: CaptureServer) -> float:
+    """Run a script that has ``step``; seconds until it ended."""
+    environ = os.environ | collector.environ("http/protobuf")
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT + code, str(journal)], check=True, env=environ, timeout=60
+    )
+    return time.monotonic() - started
+
+
+ENDS = {
+    "return": "step(1)",
+    "exit": "step(1)\nsys.exit(0)",
+    "thread": "import threading\nthreading.Thread(target=step, args=(1,)).start()",
+    "fork": "step(1)\nif os.fork() == 0:\n    step(2)\n    sys.exit(0)\nos.wait()",
+    "multiprocessing": """
+import multiprocessing
+def child():
+    otel_events.configure(sys.argv[1] + ".child")
+    step(1)
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join()
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_process_sends_what_it_has_before_it_ends(end: str, tmp_path: Path, collector: CaptureServer) -> None:
+    python(ENDS[end], tmp_path / "journal.db", collector)
+    assert [one.name for one in collector.spans()] == ["step"]
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+def test_with_the_collector_gone_a_process_ends_in_time_and_the_next_sends(how: str, tmp_path: Path) -> None:
+    with CaptureServer() as server:
+        if how == "refused":
+            server.stop()
+        else:
+            server.answers.extend([Answer(silent=True)] * 10)
+        took = python("step(1)", tmp_path / "journal.db", server)
+        assert took < 5 + 3  # and what it takes to start
+        if how == "refused":
+            server.start()
+        server.answers.clear()
+        python("step(2)", tmp_path / "journal.db", server)
+        assert len(kit.once(server)) == 2
+
+
+def test_a_gateway_that_is_handed_in(world: World, collector: CaptureServer) -> None:
+    gateway: Gateway = world.open()
+    live.run_gateway(gateway)
+    step(1)
+    live.shutdown()
+    assert len(collector.spans()) == 1
+    assert gateway.health().reasons == ["draining"]
