@@ -10,6 +10,7 @@ from otel_events import redact
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent
 from otel_events.pipeline.records import Record, Refused
+from otel_events.redact import Screened
 from otel_events.sources import Decode
 
 _TEXT_STARTS = (b"{", b"[", b'"')
@@ -46,28 +47,33 @@ class Accepted(msgspec.Struct):
 
 def decode_records(source: str, decode: Decode, records: Iterable[Record | Refused], keep: bool = False) -> Batch:
     """Decode and redact. A bad record costs itself only. ``keep``: hand the masked records on as well."""
-    batch = Batch([], [], [])
+    events: list[AnyEvent] = []
+    kept: list[bytes | None] = []
+    dead: list[DeadLetter] = []
+    number = 0
     for record in records:
-        batch.records += 1
+        number += 1
         if isinstance(record, Refused):
-            batch.dead.append(_letter(source, record.where, record.reason, record.head, record.length))
+            dead.append(_letter(source, record.where, record.reason, record.head, record.length))
             continue
         body = record.body
         try:
             found = decode(body, record.hint)
         except DecodeError as error:
-            batch.dead.append(_letter(source, record.where, str(error), body, len(body)))
+            dead.append(_letter(source, record.where, str(error), body, len(body)))
             continue
         except Exception as error:  # noqa: BLE001  # a fault of a decoder must cost one record, not the gateway
             reason = f"the {source} decoder failed on it ({type(error).__name__}: {error}); please report this record"
-            batch.dead.append(_letter(source, record.where, reason, body, len(body)))
+            dead.append(_letter(source, record.where, reason, body, len(body)))
             continue
-        if body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body):
+        screened = type(found) is Screened
+        if not screened and (body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body)):
             found = redact.events(found)
-        batch.events += found
-        if keep:
-            batch.kept += [redact.mask(body), *[None] * (len(found) - 1)] if found else []
-    return batch
+        events += found
+        if keep and found:
+            kept.append(body if screened else redact.mask(body))
+            kept += [None] * (len(found) - 1)
+    return Batch(events, kept, dead, number)
 
 
 def _letter(source: str, where: str, reason: str, record: bytes, length: int) -> DeadLetter:

@@ -80,8 +80,10 @@ class Attempt(msgspec.Struct, gc=False):
     root: Execution
     task: Task
     node_id: str
-    seen: tuple[Any, dict[str, Scalar] | None] = (None, None)
-    """For flyte_fast: the constant fields of the last event, and the attributes made of them (set at once: threads)."""
+    clean: bool = False
+    """Whether its names were seen to hold nothing that looks like a secret."""
+    known: Any = None
+    """For flyte_cut: what the events of the attempt were seen to have in common (set at once: threads)."""
 
 
 def task_of(identifier: Any) -> Task:
