@@ -259,7 +259,10 @@ class Journal(Reader):
         sort_in(plain, packed, records, places(runs, homes, parts), dedupe)
         others = [key for key, some in closings.items() if some and key not in parts]
         # Of a root that has been dropped there is nothing to close.
-        return [*parts.values(), *[Part(root, set(), closings[key]) for key, root in self._known.load(others).items()]]
+        return [
+            *parts.values(),
+            *[Part(root, set(), 0, closings[key]) for key, root in self._known.load(others).items()],
+        ]
 
     def _of_events(
         self, keys: Sequence[bytes], runs: Iterable[Run], closings: Mapping[bytes, Sequence[Closing]], dedupe: bool
@@ -275,7 +278,8 @@ class Journal(Reader):
                 root = known.add(key, self._sums.next_root, (run.source, run.namespace, run.root))
                 self._sums.next_root += 1
             seen = known.seen(root) if dedupe else root.seen
-            parts[key] = Part(root, set() if seen is None else seen, closings.get(key, ()))
+            seen = set() if seen is None else seen
+            parts[key] = Part(root, seen, len(seen), closings.get(key, ()))
         return parts
 
     def _commit(self, seq: int, parts: Sequence[Part], done: Collection[bytes], doing: str) -> None:

@@ -253,9 +253,9 @@ def unguard(guarded: Any) -> bytes:
 
 def check_runs(runs: Iterable[Run]) -> None:
     """Raises one of UNPACKABLE where a run has to be made plain first."""
-    encode = _encode
+    encode_into, buffer = _encoder.encode_into, bytearray()
     for run in runs:
-        encode(run)
+        encode_into(run, buffer)
 
 
 def seal_chunk(

@@ -8,30 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from otel_events.event import AnyEvent, Run
 from otel_events.journal.pack import UNPACKABLE, Closing, check_runs, pack_all, plain, seal_chunk, seal_records
 from otel_events.journal.roots import Root
 
 
-class Part:
+class Part(msgspec.Struct):
     """The new events of a root as they are read back, beside each its bytes and the place of its run in ``runs``.
 
     ``seen`` are the marks of the root's events, to which those of the new ones are added at once: whoever gives a part
     up forgets the root too.
     """
 
-    __slots__ = ("before", "closings", "events", "index", "packed", "records", "root", "runs", "seen")
-
-    def __init__(self, root: Root, seen: set[int], closings: Sequence[Closing] = ()) -> None:
-        self.root = root
-        self.seen = seen
-        self.before = len(seen)
-        self.events: list[AnyEvent] = []
-        self.packed: list[bytes] = []
-        self.index: list[int] = []
-        self.runs: list[Run] = []
-        self.records: list[bytes | None] = []
-        self.closings = closings
+    root: Root
+    seen: set[int]
+    before: int
+    """How many marks those were."""
+    closings: Sequence[Closing] = ()
+    events: list[AnyEvent] = []
+    packed: list[bytes] = []
+    index: list[int] = []
+    runs: list[Run] = []
+    records: list[bytes | None] = []
 
     def row(self, id_: int) -> tuple[int, int, bytes, bytearray | None]:
         """The row of the chunk of that id."""
@@ -40,16 +40,13 @@ class Part:
         return id_, root.id, body, seal_records(self.records) if self.records else None
 
 
-class Place:
+class Place(msgspec.Struct):
     """Where the events of a run go: the part, and its place there, -1 until an event of it is kept."""
 
-    __slots__ = ("at", "hash", "part", "run")
-
-    def __init__(self, part: Part, run: Run, hash_: int) -> None:
-        self.part = part
-        self.run = run
-        self.hash = hash_
-        self.at = -1
+    part: Part
+    run: Run
+    hash: int
+    at: int = -1
 
 
 def pack_plain(events: Iterable[AnyEvent]) -> tuple[list[AnyEvent], list[bytes], dict[int, Run]]:

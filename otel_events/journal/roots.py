@@ -124,12 +124,14 @@ class Roots:
 
     def load(self, keys: Iterable[bytes]) -> dict[bytes, Root]:
         """As ``get`` for many: those of the roots that there are."""
-        roots = self._roots
+        roots, found = self._roots, dict[bytes, Root]()
         keys = dict.fromkeys(keys)
         self._load([key for key in keys if key not in roots])
-        found = {key: roots[key] for key in keys if key in roots}
-        for key in found:
-            roots.move_to_end(key)
+        for key in keys:
+            root = roots.get(key)
+            if root is not None:
+                roots.move_to_end(key)
+                found[key] = root
         return found
 
     def add(self, key: bytes, id_: int, text: tuple[str, str, str]) -> Root:

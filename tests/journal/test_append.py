@@ -88,6 +88,34 @@ def test_repeats_are_kept_where_asked_for_and_known_afterwards(journal: Journal)
     assert journal.stats().events == 3
 
 
+def test_roots_that_are_not_in_memory_are_known_however_many_a_commit_names(tmp_path: Path) -> None:
+    old, young = [[event(f"r{n}") for n in some] for some in (range(150), range(150, 300))]
+    with Journal.open(tmp_path / "a.journal") as first:
+        first.append(old)
+    with Journal.open(tmp_path / "a.journal") as again:
+        commit = again.append(old + young)
+        assert (commit.duplicates, list(commit.roots)) == (150, [key(f"r{n}") for n in range(150, 300)])
+        assert commit.fresh == set(commit.roots)
+    with Journal.open(tmp_path / "a.journal") as last:
+        assert last.append([event("r0"), event("r1", 1)], dedupe=False).fresh == frozenset()
+        assert last.append([event("r1", 1), *old]).duplicates == 151
+
+
+def test_equal_runs_share_one_row_of_a_chunk_and_others_do_not(journal: Journal) -> None:
+    runs = [run(), run(name="other"), run(), run(name="other")]
+    events: list[AnyEvent] = [Log(id=str(n), time=n, run=one, message="") for n, one in enumerate(runs)]
+    journal.append(events)
+    (chunk,) = journal.root_chunks(key())
+    assert chunk.events == events
+    assert len({id(one.run) for one in chunk.events}) == 2
+
+
+def test_a_closing_of_a_name_that_cannot_be_kept_comes_back_as_its_run_does(journal: Journal) -> None:
+    journal.append([event()])
+    journal.append([event("r1", 1)], closings={key("r1"): [Closing("\ud800", "task", 1)]})
+    assert [c.closings for c in journal.root_chunks(key("r1"))] == [[], [Closing("?", "task", 1)]]
+
+
 def test_nothing_new_makes_no_transaction(journal: Journal) -> None:
     journal.append([event()])
     before = (journal.path.with_name("a.journal-wal")).stat().st_size
