@@ -73,9 +73,11 @@ def golden(source: str, name: str) -> list[Record]:
     return records(source, GOLDEN / source / name)
 
 
-def run_of(name: str, root: str = "", attempt: int = 1, kind: str = "task", source: str = "batch", **more: Any) -> Run:
-    """A made-up run; a root unless ``root`` names another."""
-    return Run(source, kind, name, name, root or name, attempt=attempt, **more)  # type: ignore[arg-type]  # kind
+def run_of(
+    own: str, root: str = "", attempt: int = 1, kind: str = "task", source: str = "batch", name: str = "", **more: Any
+) -> Run:
+    """A made-up run of id ``own``; a root unless ``root`` names another."""
+    return Run(source, kind, own, name or own, root or own, attempt=attempt, **more)  # type: ignore[arg-type]  # kind
 
 
 def change(run: Run, phase: str, at: float, **more: Any) -> PhaseChange:
@@ -260,6 +262,11 @@ def decoded(spans: Iterable[bytes]) -> dict[bytes, SpanData]:
     received = Received()
     received.keep("traces", "memory", {}, traces_request(list(spans), b"", b""))
     return {one.span_id: one for one in received.spans()}
+
+
+def told(logs: Iterable[LogData]) -> set[tuple[Any, ...]]:
+    """What each log record says, and of which attempt; not whether it was late."""
+    return {(one.time, one.body, one.event_name, one.trace_id, one.span_id) for one in logs}
 
 
 RUN_FAMILIES = ("otel_events_runs_active", "otel_events_oldest_run_start_time_seconds")
