@@ -26,8 +26,8 @@ from otel_events.sources.flyte_base import CACHE_LIMIT, LAST_TIME, TASK_PHASES, 
 from otel_events.sources.flyte_task import Attempt, log_reports, names, put_names
 
 _PHASE, _PRODUCER, _LOGS, _TIME, _INPUT, _OUTPUT, _VERSION, _REASON, _TYPE = b"\x20\x2a\x32\x3a\x42\x4a\x60\x6a\x72"
-_METADATA, _EVENT_VERSION, _REPORTED = b"\x82\x01", b"\x90\x01", b"\xa2\x01"
-"""Field number and wire type, as they stand before each field."""
+_METADATA, _EVENT_VERSION, _REPORTED = 0x82, 0x90, b"\xa2\x01"
+"""Field number and wire type, as they stand before each field; those in the second line go on with a byte 1."""
 _LONGEST_KEPT = 256
 """Bytes of a middle that is kept: reasons longer than that tell of one run only."""
 _FIRST = 0x0A
@@ -205,24 +205,22 @@ def _cuts(rest: bytes) -> tuple[int, int, int, int, int, int, int] | None:
     text = rest + b"\0\0"
     if text[0] != _PHASE or len(rest) > VALUE_LIMIT:
         return None
-    time_at = at = _over(text, 2, _PRODUCER)
+    time_at = at = _after(text, 2) if text[2] == _PRODUCER else 2
     while text[at] == _LOGS:
         at = _after(text, at)
-    input_at = _over(text, at, _TIME)
-    middle_at = at = _over(text, input_at, _INPUT)
+    input_at = at = _after(text, at) if text[at] == _TIME else at
+    middle_at = at = _after(text, at) if text[at] == _INPUT else at
     if text[at] == _OUTPUT:
         at = _after(text, at)
     if text[at] == _VERSION:
         at += 2
-    type_at = _over(text, at, _REASON)
-    metadata_at = version_at = _over(text, type_at, _TYPE)
-    if text.startswith(_METADATA, metadata_at):
-        version_at = _after(text, metadata_at + 1)
-    end = version_at
-    if text.startswith(_EVENT_VERSION, end) and text[end + 2] < 128:
-        end += 3
-    whole = _after(text, end + 1) if text.startswith(_REPORTED, end) else end
-    return (time_at, input_at, middle_at, type_at, metadata_at, version_at, end) if whole == len(rest) else None
+    type_at = at = _after(text, at) if text[at] == _REASON else at
+    metadata_at = at = _after(text, at) if text[at] == _TYPE else at
+    version_at = at = _after(text, at + 1) if text[at] == _METADATA and text[at + 1] == 1 else at
+    end = at + 3 if text[at] == _EVENT_VERSION and text[at + 1] == 1 and text[at + 2] < 128 else at
+    if end != len(rest) and (not text.startswith(_REPORTED, end) or _after(text, end + 1) != len(rest)):
+        return None
+    return time_at, input_at, middle_at, type_at, metadata_at, version_at, end
 
 
 def _producer(raw: bytes) -> tuple[str, bool]:
@@ -232,10 +230,12 @@ def _producer(raw: bytes) -> tuple[str, bool]:
 
 def _metadata(rest: bytes, at: int, end: int) -> tuple[str, tuple[dict[str, Scalar], bool]]:
     """generated_name, and the attributes of what follows it, of the metadata that stands in ``rest[at:end]``."""
-    raw = _content(rest, at, end)
-    name_end = _over(raw + b"\0\0", 0, _FIRST)
-    tail = raw[name_end:]
-    return _text(raw, 0, name_end), _PLUGINS.get(tail) or _plugin(tail)
+    at += 2 if rest[at + 1] < 128 else 3
+    name_end = _after(rest, at) if at < end and rest[at] == _FIRST else at
+    tail = rest[name_end:end]
+    if name_end > end:
+        raise KeyError("metadata that is cut")
+    return _text(rest, at, name_end), _PLUGINS.get(tail) or _plugin(tail)
 
 
 def _plugin(tail: bytes) -> tuple[dict[str, Scalar], bool]:

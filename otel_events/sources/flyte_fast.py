@@ -23,8 +23,9 @@ _parse_event = event_pb2.TaskExecutionEvent.FromString
 _ATTEMPTS: dict[bytes, Attempt] = {}
 _TASKS: dict[bytes, tuple[Task, bool]] = {}
 _EXECUTIONS: dict[bytes, tuple[Execution, bool]] = {}
-"""What the bytes of fields 1 to 3, of field 1, and of the execution in field 2 stand for; of the latter two
-also whether nothing in them may be a secret."""
+_NODES: dict[bytes, tuple[str, bool]] = {}
+"""What the bytes of fields 1 to 3, of field 1, and of the execution and node id in field 2 stand for; of the latter
+three also whether nothing in them may be a secret."""
 
 
 def decode_fast(record: bytes) -> list[AnyEvent] | None:
@@ -82,9 +83,10 @@ def _learn(head: bytes) -> Attempt | None:
         return None
     task, task_clean = _TASKS.get(head[2:node_at]) or _keep_task(head[2:node_at])
     root, root_clean = _EXECUTIONS.get(head[name_end + 2 : node_end]) or _keep_execution(head[name_end + 2 : node_end])
-    node_id = head[node_at + 4 : name_end].decode()
+    raw = head[node_at + 4 : name_end]
+    node_id, node_clean = _NODES.get(raw) or _keep_node(raw)
     attempt = make_attempt(root, task, node_id, retry)
-    attempt.clean = task_clean and root_clean and not has_clue(node_id)
+    attempt.clean = task_clean and root_clean and node_clean
     return attempt
 
 
@@ -100,6 +102,14 @@ def _keep_execution(raw: bytes) -> tuple[Execution, bool]:
         _EXECUTIONS.clear()
     identifier = identifier_pb2.WorkflowExecutionIdentifier.FromString(raw)
     made = _EXECUTIONS[raw] = make_execution(identifier, EXECUTION), not suspicious(raw)
+    return made
+
+
+def _keep_node(raw: bytes) -> tuple[str, bool]:
+    if len(_NODES) >= CACHE_LIMIT:
+        _NODES.clear()
+    node_id = raw.decode()
+    made = _NODES[raw] = node_id, not has_clue(node_id)
     return made
 
 

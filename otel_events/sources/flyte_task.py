@@ -112,7 +112,7 @@ def make_attempt(root: Execution, task: Task, node_id: str, retry: int) -> Attem
     name_part(node_id, NODE_ID, SLASH)
     name, parent = task.name, root.root + "/" + node_id
     run = Run(SOURCE, "task", parent + "/" + name, name, root.root, parent, retry + 1, root.namespace, "", "node")
-    return Attempt(run, ":".join((root.key, node_id, task.key, str(retry))), root, task, node_id)
+    return Attempt(run, f"{root.key}:{node_id}:{task.key}:{retry}", root, task, node_id)
 
 
 def names(attempt: Attempt) -> dict[str, Scalar]:

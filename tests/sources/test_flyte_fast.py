@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent
-from otel_events.sources import flyte_fast
+from otel_events.sources import flyte_cut, flyte_fast
 from otel_events.sources.flyte import decode
 from otel_events.sources.flyte_fast import decode_fast
 from otel_events.sources.flyte_task import decode_task
@@ -85,13 +85,19 @@ def test_what_changes_within_an_attempt_is_seen() -> None:
 
 
 def test_the_caches_are_bounded(monkeypatch: Any) -> None:
-    monkeypatch.setattr(flyte_fast, "CACHE_LIMIT", 8)
+    for module in (flyte_fast, flyte_cut):
+        monkeypatch.setattr(module, "CACHE_LIMIT", 8)
     for attempt in range(50):
-        event = simple(attempt)
+        event = simple(attempt, log=True)
+        event.reason = event.producer_id = event.metadata.plugin_identifier = event.logs[0].name = f"x{attempt}"
+        event.parent_node_execution_id.node_id = f"n{attempt}"
         event.task_id.version = event.parent_node_execution_id.execution_id.name = f"x{attempt}"
         assert decode_fast(event.SerializeToString()) == decode_task(event)
-    caches = (flyte_fast._ATTEMPTS, flyte_fast._TASKS, flyte_fast._EXECUTIONS)
-    assert [len(cache) <= 8 for cache in caches] == [True] * 3
+    caches: tuple[dict[Any, Any], ...] = (
+        *(flyte_fast._ATTEMPTS, flyte_fast._TASKS, flyte_fast._EXECUTIONS, flyte_fast._NODES),
+        *(flyte_cut._MIDDLES, flyte_cut._PRODUCERS, flyte_cut._PLUGINS, flyte_cut._LOG_KINDS),
+    )
+    assert all(0 < len(cache) <= 8 for cache in caches)
 
 
 @given(st.binary(max_size=80))
