@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from otel_events.event import AnyEvent, Stat
+from otel_events.event import AnyEvent, PhaseChange, Stat
 from otel_events.fold import Attempt
 from otel_events.journal import Journal
 from otel_events.logs import log
@@ -67,7 +67,7 @@ def replay(
     _take_in(source, records, journal, metrics, summary, progress)
     total = journal.stats().roots
     for row in journal.roots(order="key"):
-        events = [event for chunk in journal.root_chunks(row.key) for event in chunk.events]
+        events = [event for chunk in journal.root_chunks(row.key, records=False) for event in chunk.events]
         _fold_root(events, sink, metrics, summary)
         summary.roots += 1
         progress("folding", summary.roots, total)
@@ -120,8 +120,10 @@ def _fold_root(events: list[AnyEvent], sink: ReplaySink, metrics: Metrics, summa
 
 
 def _logs(attempt: Attempt, trace: bytes, span_id: bytes) -> Iterator[LogData]:
+    first = True
     for event, late in told(attempt):
-        yield log(event, trace, span_id, attempt.run.attempt, late)
+        yield log(event, trace, span_id, attempt.run.attempt, late, full=first)
+        first = first and (late or not isinstance(event, PhaseChange))
 
 
 def _log_order(record: LogData) -> tuple[int, str, bytes, str, str]:
