@@ -10,13 +10,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from otel_events.event import PHASES, AnyEvent, PhaseChange, Report, Run, Stat
+from otel_events.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.fold import RESERVED, Attempt, attempts, settled
 from otel_events.identity import span_id
 from otel_events.journal import Closing
-from otel_events.logs import log
 from otel_events.metrics import Metrics
-from otel_events.otlp import encode_log
 from otel_events.pipeline.hot import Logs, Spans
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.pipeline.state import OpenRoot, OpenRun, Telemetry, Timing
@@ -130,16 +128,9 @@ class Engine:
                 known.events = None
         if out is not None and (is_phase or late or not isinstance(event, Stat)):
             where = self._where_now(root, known, run, attempt)
-            out.logs.append(self._record(event, where, attempt, first, late))
+            out.logs.append(self._logs.record(event, where, attempt, first, late))
         if count and (late or not is_phase):
             count_event(self._metrics, event, late)
-
-    def _record(self, event: AnyEvent, where: Context, attempt: int, first: bool, late: bool) -> bytes:
-        if type(event) is PhaseChange and not late and event.run.id:
-            return self._logs.encode(event, where.trace_id, where.span_id, attempt, first)
-        if type(event) is Report and not late and event.run.id:
-            return self._logs.report(event, where.trace_id, where.span_id, attempt)
-        return encode_log(log(event, where.trace_id, where.span_id, attempt, late))
 
     def _tell(self, root: OpenRoot) -> None:
         """From here on the contexts in this root are folded with every event: its events have to be at hand."""

@@ -16,16 +16,15 @@ import msgspec
 from otel_events.event import AnyEvent, PhaseChange, Stat
 from otel_events.fold import Attempt
 from otel_events.journal import Journal
-from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.pipeline.ingest import DeadLetter, decode_records
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.pipeline.records import Record, Refused
 from otel_events.sources import decoder
-from otel_events.spans import Context, context, span
-from otel_events.telemetry import LogData, SpanData
+from otel_events.spans import Context, context
 from otel_events.traces import Closed, close_all, told
 
+NOWHERE = Context(b"", b"")
 BATCH = 1_000
 """Records a journal transaction."""
 
@@ -33,10 +32,21 @@ Progress = Callable[[str, int, int | None], None]
 """(what is being done, how many are done, of how many or None)."""
 
 
+class Line(msgspec.Struct, gc=False):
+    """One log record to be: an event, the context and number of its attempt, whether it is the first change of that
+    attempt, and whether it is late."""
+
+    event: AnyEvent
+    where: Context
+    attempt: int
+    first: bool
+    late: bool
+
+
 class ReplaySink(Protocol):
     """Where a replay goes. ``write`` takes what one root gave; raising ends the replay."""
 
-    def write(self, spans: list[SpanData], logs: list[LogData]) -> None: ...
+    def write(self, closed: list[Closed], lines: list[Line]) -> None: ...
     def finish(self, metrics: Metrics, dead: list[DeadLetter]) -> None: ...
 
 
@@ -105,30 +115,30 @@ def _batched(records: Iterable[Record | Refused], size: int) -> Iterator[list[Re
 
 def _fold_root(events: list[AnyEvent], sink: ReplaySink, metrics: Metrics, summary: Summary) -> None:
     closed, rest = close_all(events)
-    spans = [span(one.attempt, one.where, one.outcome, one.previous) for one in closed if not one.where.foreign]
-    logs = [record for one in closed for record in _logs(one.attempt, one.where.trace_id, one.where.span_id)]
+    lines = [line for one in closed for line in _lines(one.attempt, one.where)]
     for attempt in rest:
-        where = context(attempt.run, attempt.attributes) if attempt.run.id else Context(b"", b"")
-        logs += _logs(attempt, where.trace_id, where.span_id)
-    logs.sort(key=_log_order)
+        where = context(attempt.run, attempt.attributes) if attempt.run.id else NOWHERE
+        lines += _lines(attempt, where)
+    lines.sort(key=_order)
+    ours = [one for one in closed if not one.where.foreign]
     _count(closed, rest, metrics)
     summary.duplicates += len(events) - len({(event.run.id, event.id) for event in events})
-    summary.spans += len(spans)
+    summary.spans += len(ours)
     summary.incomplete += sum(not one.outcome for one in closed)
-    summary.logs += len(logs)
-    sink.write(spans, logs)
+    summary.logs += len(lines)
+    sink.write(ours, lines)
 
 
-def _logs(attempt: Attempt, trace: bytes, span_id: bytes) -> Iterator[LogData]:
+def _lines(attempt: Attempt, where: Context) -> Iterator[Line]:
     first = True
     for event, late in told(attempt):
-        yield log(event, trace, span_id, attempt.run.attempt, late, full=first)
+        yield Line(event, where, attempt.run.attempt, first, late)
         first = first and (late or not isinstance(event, PhaseChange))
 
 
-def _log_order(record: LogData) -> tuple[int, str, bytes, str, str]:
-    name = str(record.attributes.get("otel_events.run.id", ""))
-    return record.time, name, record.span_id, record.event_name, record.body
+def _order(line: Line) -> tuple[int, str, int, str, bool]:
+    event = line.event
+    return event.time, event.run.id, line.attempt, event.id, line.late
 
 
 def _count(closed: list[Closed], rest: list[Attempt], metrics: Metrics) -> None:

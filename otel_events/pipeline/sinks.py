@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,17 +12,32 @@ import msgspec
 
 from otel_events.errors import ConfigError, ExportError
 from otel_events.exposition import Writer
+from otel_events.logs import log
 from otel_events.metrics import COMMON, Metrics
-from otel_events.otlp import Config, encode_log, encode_span, logs_line, traces_line
+from otel_events.otlp import Config, logs_line, traces_line
 from otel_events.pipeline.delivery import SCOPE, Delivery
+from otel_events.pipeline.hot import Logs, Spans
 from otel_events.pipeline.ingest import DeadLetter
+from otel_events.pipeline.replay import Line
 from otel_events.pipeline.state import Telemetry
+from otel_events.spans import span
 from otel_events.telemetry import LogData, SpanData
+from otel_events.traces import Closed
 
 LINE = 512
 """Spans or log records an export request, so a line."""
 
 T = TypeVar("T")
+
+
+def spans_of(closed: Iterable[Closed]) -> list[SpanData]:
+    """The spans of closed attempts."""
+    return [span(one.attempt, one.where, one.outcome, one.previous) for one in closed]
+
+
+def logs_of(lines: Iterable[Line]) -> list[LogData]:
+    """The log records of lines."""
+    return [log(x.event, x.where.trace_id, x.where.span_id, x.attempt, x.late, full=x.first) for x in lines]
 
 
 class FileSink:
@@ -40,10 +55,10 @@ class FileSink:
         self._out = out
         self._resource = config.resource
 
-    def write(self, spans: list[SpanData], logs: list[LogData]) -> None:
-        for some in _split(spans):
+    def write(self, closed: list[Closed], lines: list[Line]) -> None:
+        for some in _split(spans_of(closed)):
             self._files["traces.jsonl"].write(traces_line(some, self._resource, SCOPE))
-        for group in _split(logs):
+        for group in _split(logs_of(lines)):
             self._files["logs.jsonl"].write(logs_line(group, self._resource, SCOPE))
 
     def finish(self, metrics: Metrics, dead: Sequence[DeadLetter]) -> None:
@@ -87,11 +102,14 @@ class OtlpSink:
     def __init__(self, config: Config, patience: float = 30.0, environ: Mapping[str, str] = os.environ) -> None:
         self._delivery, self._patience = Delivery.open(config, environ), patience
         self._seq = 0
+        self._spans, self._logs = Spans(), Logs()
 
-    def write(self, spans: list[SpanData], logs: list[LogData]) -> None:
+    def write(self, closed: list[Closed], lines: list[Line]) -> None:
         self._wait(self._delivery.has_room)
         self._seq += 1
-        self._delivery.offer(self._seq, Telemetry([encode_span(one) for one in spans], [encode_log(x) for x in logs]))
+        spans = [self._spans.encode(one.attempt, one.where, one.outcome, one.previous) for one in closed]
+        logs = [self._logs.record(one.event, one.where, one.attempt, one.first, one.late) for one in lines]
+        self._delivery.offer(self._seq, Telemetry(spans, logs))
 
     def finish(self, metrics: Metrics, dead: Sequence[DeadLetter]) -> None:
         self._delivery.metrics(metrics.collect(time.time_ns()))

@@ -23,10 +23,12 @@ from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.gateway import Every, Gateway
 from otel_events.pipeline.ingest import DeadLetter
 from otel_events.pipeline.records import Record, Refused
-from otel_events.pipeline.replay import Summary, replay
+from otel_events.pipeline.replay import Line, Summary, replay
+from otel_events.pipeline.sinks import logs_of, spans_of
 from otel_events.pipeline.state import Timing
 from otel_events.telemetry import LogData, SpanData
 from otel_events.testing import CaptureServer, Received
+from otel_events.traces import Closed
 from tests.corpus import CORPUS, needs_corpus
 
 SECOND = 10**9
@@ -264,6 +266,16 @@ def decoded(spans: Iterable[bytes]) -> dict[bytes, SpanData]:
     return {one.span_id: one for one in received.spans()}
 
 
+def less_parents(found: dict[bytes, SpanData], expected: dict[bytes, SpanData]) -> dict[bytes, SpanData]:
+    """``expected`` with the parents of ``found`` that never came."""
+    return {
+        key: msgspec.structs.replace(one, parent_span_id=found[key].parent_span_id)
+        if key in found and found[key].parent_span_id not in found
+        else one
+        for key, one in expected.items()
+    }
+
+
 def told(logs: Iterable[LogData]) -> set[tuple[Any, ...]]:
     """What each log record says, and of which attempt; not whether it was late."""
     return {(one.time, one.body, one.event_name, one.trace_id, one.span_id) for one in logs}
@@ -307,9 +319,9 @@ class Kept:
         self.logs: list[LogData] = []
         self.dead: list[DeadLetter] = []
 
-    def write(self, spans: list[SpanData], logs: list[LogData]) -> None:
-        self.spans += spans
-        self.logs += logs
+    def write(self, closed: list[Closed], lines: list[Line]) -> None:
+        self.spans += spans_of(closed)
+        self.logs += logs_of(lines)
 
     def finish(self, metrics: Metrics, dead: list[DeadLetter]) -> None:
         self.dead += dead

@@ -88,7 +88,7 @@ def test_late_is_what_the_source_dated_after_the_outcome() -> None:
     late = Stat(id="s", time=NOON + 3 * kit.SECOND, run=run, name="loss", value=1.0)
     events: list[AnyEvent] = [change(run, "running", 1), change(run, "succeeded", 2), line(run, "afterwards", 3), late]
     kept, metrics, _ = replayed("events", recorded(events))
-    assert [one.body for one in kept.logs if one.attributes.get("otel_events.late")] == ["afterwards", "loss = 1.0"]
+    assert [one.body for one in kept.logs if one.attributes.get("otel_events.late")] == ["loss = 1.0", "afterwards"]
     [loss] = [one for one in metrics.collect(0) if one.name == "otel_events_stat_loss"]
     assert [point.value for point in loss.points] == [1.0]  # type: ignore[union-attr]  # a gauge
 
