@@ -35,11 +35,20 @@ Load = Callable[[bytes, int], Iterable[tuple[Sequence[AnyEvent], Sequence[Closin
 class Engine:
     """Single-threaded: the pump calls it, readers of ``active()`` get a snapshot."""
 
-    def __init__(self, metrics: Metrics, load: Load, timing: Timing = Timing(), hot_events: int = 50_000) -> None:  # noqa: B008  # immutable
+    def __init__(
+        self,
+        metrics: Metrics,
+        load: Load,
+        timing: Timing = Timing(),  # noqa: B008 - immutable
+        signals: Collection[str] = ("traces", "logs"),
+        hot_events: int = 50_000,
+    ) -> None:
+        """``signals``: what is sent at all; the rest is not even made. ``hot_events``: how many stay in memory."""
         self._metrics = metrics
         self._load = load
         self._timing = timing
         self._hot_events = hot_events
+        self._tracing, self._logging = "traces" in signals, "logs" in signals
         self._held = 0
         self._upto = 0
         self._roots: dict[bytes, OpenRoot] = {}
@@ -126,7 +135,7 @@ class Engine:
             else:
                 self._held -= len(known.events)
                 known.events = None
-        if out is not None and (is_phase or late or not isinstance(event, Stat)):
+        if out is not None and self._logging and (is_phase or late or not isinstance(event, Stat)):
             where = self._where_now(root, known, run, attempt)
             out.logs.append(self._logs.record(event, where, attempt, first, late))
         if count and (late or not is_phase):
@@ -227,7 +236,7 @@ class Engine:
             count_attempt(self._metrics, closed)
             if closing.final:
                 count_run(self._metrics, closed.attempt, closed.outcome, closed.where)
-        if out is not None and not closed.where.foreign:
+        if out is not None and self._tracing and not closed.where.foreign:
             out.spans.append(self._spans.encode(closed.attempt, closed.where, closed.outcome, closed.previous))
 
     def _where(self, root: OpenRoot, attempt: Attempt) -> Context:

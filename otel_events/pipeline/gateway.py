@@ -56,7 +56,7 @@ class Gateway:
         self._journal, self._metrics, self._delivery = journal, metrics, delivery
         self._timing, self._every, self._clock, self._keep = timing, every, clock, keep_records
         self._lock = threading.RLock()
-        self._engine = Engine(metrics, self._load, timing)
+        self._engine = Engine(metrics, self._load, timing, delivery.signals)
         self._decoders: dict[str, Decode] = {}
         self._maybe_done: list[bytes] = []
         self._decided: dict[bytes, list[Closing]] = {}
@@ -140,7 +140,7 @@ class Gateway:
 
     def _walk(self, after: int, count: bool, emit: bool) -> Iterator[tuple[int, Telemetry]]:
         """The commits after ``after``, once more, through an engine of their own: same journal, same bytes."""
-        engine = Engine(self._metrics, self._load, self._timing)
+        engine = Engine(self._metrics, self._load, self._timing, self._delivery.signals)
         while (upto := self._journal.last_seq) > after:
             for seq, chunks in self._journal.commits(after, records=False):
                 if seq > upto:  # came while we were under way: whole with the next round

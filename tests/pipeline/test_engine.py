@@ -26,7 +26,7 @@ from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.records import Record
 from otel_events.pipeline.state import Timing
 from otel_events.sources import decoder
-from otel_events.telemetry import LogData, SpanData
+from otel_events.telemetry import LogData
 from otel_events.testing import CaptureServer
 from tests.pipeline import kit
 from tests.pipeline.kit import LONG, NOON, SECOND, World, change, golden, line, run_of, value
@@ -51,16 +51,6 @@ def stream(world: World, gateway: Gateway, source: str, records: list[Record], r
         world.now += SECOND // 100
         if rng.random() < 0.5:
             gateway.tick()
-
-
-def less_parents(found: dict[bytes, SpanData], expected: dict[bytes, SpanData]) -> dict[bytes, SpanData]:
-    """``expected`` with the parents of ``found`` that never came."""
-    return {
-        key: msgspec.structs.replace(one, parent_span_id=found[key].parent_span_id)
-        if key in found and found[key].parent_span_id not in found
-        else one
-        for key, one in expected.items()
-    }
 
 
 def told(logs: list[LogData], exactly: bool) -> Counter[Any]:
@@ -97,7 +87,7 @@ def test_streaming_gives_what_replay_gives(
         stream(world, gateway, source, offered, rng)
         world.wait(gateway, *LONG)
         found, expected = kit.decoded(kit.once(collector).values()), kit.decoded(kept.raw().values())
-        assert found == less_parents(found, expected)
+        assert found == kit.less_parents(found, expected)
         assert kit.counted(gateway._metrics) == kit.counted(metrics)
         exactly = exact(source, records, order)
         assert told(collector.logs(), exactly) == told(kept.logs, exactly)
@@ -140,7 +130,7 @@ def test_as_things_happen_it_is_the_same_too(source: str, name: str, world: Worl
     gateway = world.open()
     paced(world, gateway, source, records)
     found, expected = kit.decoded(kit.once(collector).values()), kit.decoded(kept.raw().values())
-    assert found == less_parents(found, expected)
+    assert found == kit.less_parents(found, expected)
     assert kit.counted(gateway._metrics) == kit.counted(metrics)
 
 
