@@ -12,8 +12,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -208,6 +210,39 @@ def _text(value: object) -> str:
         except (TypeError, ValueError, RecursionError):
             return repr(value)
     return str(value)
+
+
+def teller(json: bool, file: TextIO | None = None) -> Callable[[LogData], None]:
+    """A function that writes log records, such as those of a gateway's events, as structlog records: lines of JSON, or
+    text. It raises nothing: who cannot be written to (a closed pipe) is not told any more."""
+    out = file or sys.stdout
+    render: Processor = structlog.processors.JSONRenderer()
+    if not json:
+        render = structlog.dev.ConsoleRenderer(colors=out.isatty())
+    logger = structlog.wrap_logger(structlog.PrintLogger(out), processors=[render])
+
+    def tell(record: LogData) -> None:
+        fields: dict[str, object] = {"timestamp": _iso(record.time), "level": record.severity_text.lower()}
+        if record.trace_id:
+            ids = {"trace_id": record.trace_id.hex(), "span_id": record.span_id.hex(), "trace_flags": "01"}
+            fields |= ids
+        told = {key: _shown(value) for key, value in record.attributes.items()}
+        with suppress(OSError, ValueError):
+            logger.info(_shown(record.body), event_name=record.event_name, **fields, **told)
+
+    return tell
+
+
+def _iso(time_ns: int) -> str:
+    seconds, rest = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def _shown(value: Scalar) -> Scalar:
+    """Text from outside on a terminal: what would steer it (escapes, line ends) shows as its code point."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
 
 
 def console(json: bool, otlp: Processor | None = None) -> list[Processor]:

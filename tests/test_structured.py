@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_events.context import entered
 from otel_events.event import Run
 from otel_events.identity import span_id, trace_id
-from otel_events.structured import LEVELS, ToOtlp, add_otel_context, console, record
-from otel_events.telemetry import LogData
+from otel_events.structured import LEVELS, ToOtlp, add_otel_context, console, record, teller
+from otel_events.telemetry import Attributes, LogData
 
 RUN = Run("python", "task", "r1", "train", "r0", "r0", 2, "", "etl", "workflow")
 TRACE, SPAN = trace_id("python", "", "r0"), span_id("python", "", "r1", 2, "task")
@@ -287,3 +288,27 @@ def test_lines_of_text_have_no_colours_where_no_terminal_is(capsys: pytest.Captu
     assert "ValueError: no" in shown
     assert "\x1b" not in shown
     assert hidden not in shown.replace('hidden = "a local variable"', "")
+
+
+def test_a_gateways_events_as_structlog_records() -> None:
+    told = io.StringIO()
+    fields: Attributes = {"otel_events.run.id": "r\x1b[31m", "otel_events.attempt": 1}
+    ids = b"t" * 16, b"s" * 8
+    log = LogData(10**18 + 5, 10**18 + 5, 17, "ERROR", "gone\nwrong", fields, *ids, "otel_events.run.failed")
+    teller(json=True, file=told)(log)
+    (line,) = told.getvalue().splitlines()
+    assert json.loads(line) == {
+        "timestamp": "2001-09-09T01:46:40.000000005Z",
+        "level": "error",
+        "event": "gone\\u000awrong",
+        "event_name": "otel_events.run.failed",
+        "trace_id": (b"t" * 16).hex(),
+        "span_id": (b"s" * 8).hex(),
+        "trace_flags": "01",
+        "otel_events.run.id": "r\\u001b[31m",
+        "otel_events.attempt": 1,
+    }
+    plain = io.StringIO()
+    teller(json=False, file=plain)(log)
+    (text,) = plain.getvalue().splitlines()
+    assert "gone\\u000awrong" in text

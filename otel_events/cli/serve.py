@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from otel_events.pipeline.gateway import Gateway, GatewayConfig, Unsent
 from otel_events.pipeline.state import Timing
 from otel_events.server.auth import TOKEN_VARIABLE, access
 from otel_events.server.run import bind, run
+from otel_events.structured import teller
 
 SECOND = 1_000_000_000
 PORT = 4319
@@ -46,6 +47,13 @@ StatTags = Annotated[
     list[str] | None,
     typer.Option("--stat-tag", metavar="NAME", help="A tag of stats that becomes a label; repeatable."),
 ]
+Console = Annotated[
+    Literal["off", "json", "text"],
+    typer.Option(
+        metavar="off|json|text",
+        help="Write each event to standard output too, as a structlog record with its trace and span id.",
+    ),
+]
 
 
 def serve(
@@ -60,6 +68,7 @@ def serve(
     journal_days: Days = 7.0,
     keep_records: Records = False,
     stat_tag: StatTags = None,
+    console: Console = "off",
 ) -> None:
     """Take events over HTTP, keep them in the journal, send OTLP, serve metrics; until SIGTERM.
 
@@ -91,6 +100,8 @@ def serve(
     )
     with bind(host, port) as listener:
         gateway = Gateway.open(config)
+        if console != "off":
+            gateway.tell(teller(json=console == "json"))
         address = f"[{host}]" if ":" in host else host
         url = f"http://{address}:{listener.getsockname()[1]}"
         left = run(gateway, listener, rules, drain, started=lambda: say(f"listening on {url}, journal {path}"))

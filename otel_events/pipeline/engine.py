@@ -11,25 +11,17 @@ import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from otel_events.event import PHASES, AnyEvent, PhaseChange, Run, Stat
-from otel_events.fold import RESERVED, Attempt, attempts, settled
+from otel_events.fold import Attempt, attempts, settled
 from otel_events.identity import span_id
 from otel_events.journal import Closing
+from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.pipeline.hot import Logs, Spans
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
-from otel_events.pipeline.state import OpenRoot, OpenRun, Telemetry, Timing
+from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, OpenRoot, OpenRun, Telemetry, Timing
 from otel_events.spans import Context, derived_parent
+from otel_events.telemetry import LogData
 from otel_events.traces import Closed, close, outcome_of, parent_id, place
-
-_TOLD = frozenset(RESERVED)
-_SURE = frozenset(("succeeded", "skipped"))
-"""Outcomes that no neighbour changes and no retry follows."""
-_BITS = 62
-"""Attempts that are told apart in ``logged``; those beyond share the last bit."""
-_NOWHERE = Context(b"", b"")
-
-Load = Callable[[bytes, int], Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]]
-"""What the journal holds of a root up to a commit (inclusive), as (events, closings) by commit."""
 
 
 class Engine:
@@ -48,6 +40,7 @@ class Engine:
         self._load = load
         self._timing = timing
         self._hot_events = hot_events
+        self.tell: Callable[[LogData], object] | None = None  # also gets each log record of a new event
         self._tracing, self._logging = "traces" in signals, "logs" in signals
         self._held = 0
         self._upto = 0
@@ -70,8 +63,8 @@ class Engine:
         count: bool = True,
         emit: bool = True,
     ) -> Telemetry:
-        """Take the commit ``seq``. ``fresh``: roots that are new to the journal. ``count``, ``emit``: False
-        while a restart goes through commits whose metrics, or telemetry, are already out."""
+        """Take the commit ``seq``. ``fresh``: roots that are new to the journal. ``count``, ``emit``: False while a
+        restart goes through commits whose metrics, or telemetry, are already out."""
         out = Telemetry([], [])
         self._upto = seq - 1
         for key, decided in closings.items():
@@ -121,10 +114,10 @@ class Engine:
         if is_phase:
             self._track(root, known, event, now)  # type: ignore[arg-type]  # as just tested, without isinstance's cost
             attempt = run.attempt or known.current
-            bit = 1 << min(attempt, _BITS)
+            bit = 1 << min(attempt, BITS)
             first = not known.logged & bit
             known.logged |= bit
-        if not root.told and not _TOLD.isdisjoint(event.attributes):
+        if not root.told and not TOLD.isdisjoint(event.attributes):
             self._tell(root)
         late = known.closed is not None and attempt in known.closed
         known.taken += 1
@@ -135,9 +128,14 @@ class Engine:
             else:
                 self._held -= len(known.events)
                 known.events = None
-        if out is not None and self._logging and (is_phase or late or not isinstance(event, Stat)):
+        logs = out.logs if out is not None and self._logging else None
+        tell = self.tell if count else None
+        if (tell or logs is not None) and (is_phase or late or not isinstance(event, Stat)):
             where = self._where_now(root, known, run, attempt)
-            out.logs.append(self._logs.record(event, where, attempt, first, late))
+            if logs is not None:
+                logs.append(self._logs.record(event, where, attempt, first, late))
+            if tell:
+                tell(log(event, where.trace_id, where.span_id, attempt, late))
         if count and (late or not is_phase):
             count_event(self._metrics, event, late)
 
@@ -191,7 +189,7 @@ class Engine:
     def _where_now(self, root: OpenRoot, known: OpenRun, run: Run, attempt: int) -> Context:
         """The context of an attempt as the journal tells it so far; of an event of no run, none."""
         if not run.id:
-            return _NOWHERE
+            return NOWHERE
         if root.told:
             found = self._folded(root, run.id)
             mine = next((one for one in found if one.run.attempt == attempt), None)
@@ -301,7 +299,7 @@ class Engine:
         if known is None:
             return
         run = known.run
-        if known.plain and known.closed is None and known.outcome in _SURE and run_id != run.root:
+        if known.plain and known.closed is None and known.outcome in SURE and run_id != run.root:
             yield Closing(run_id, run.kind, number, False, True, known.outcome)
             return
         if not run.attempt and now < known.told_at + self._timing.grace:
@@ -329,7 +327,7 @@ class Engine:
         outcome = settled(attempt, later, above)
         over = number in known.done()
         # The next attempt of a task whose attempts are told may be yet to come: its parent's end says, or time.
-        retryable = known.run.attempt > 0 and run.kind == "task" and outcome not in _SURE
+        retryable = known.run.attempt > 0 and run.kind == "task" and outcome not in SURE
         decided = later or not retryable or bool(above) or now - first >= self._timing.neighbours
         if not over and (decided or outcome != "cancelled"):
             yield Closing(run.id, run.kind, number, False, decided and not later, outcome)

@@ -30,6 +30,7 @@ from otel_events.pipeline.settings import Health as Health
 from otel_events.pipeline.settings import Unsent as Unsent
 from otel_events.pipeline.state import Telemetry, Timing
 from otel_events.sources import Decode, decoder
+from otel_events.telemetry import LogData
 
 LETTERS = 10_000
 """Dead letters of batches that could not be journalled, known again when they come again."""
@@ -94,6 +95,11 @@ class Gateway:
         except BaseException:
             journal.close()
             raise
+
+    def tell(self, take: Callable[[LogData], object]) -> None:
+        """Hand the log record of each new event to ``take`` as well, such as structlog on the console; an error of its
+        own is not the gateway's: it must raise nothing."""
+        self._engine.tell = take
 
     def start(self) -> None:
         """Tick in a thread of its own until the gateway is closed."""

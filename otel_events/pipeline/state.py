@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
 from otel_events.event import PHASES, AnyEvent, Run
+from otel_events.fold import RESERVED
 from otel_events.journal import Closing
+from otel_events.spans import Context
 
 SECOND = 1_000_000_000
+
+TOLD = frozenset(RESERVED)
+SURE = frozenset(("succeeded", "skipped"))
+"""Outcomes that no neighbour changes and no retry follows."""
+BITS = 62
+"""Attempts that are told apart in ``logged``; those beyond share the last bit."""
+NOWHERE = Context(b"", b"")
+
+Load = Callable[[bytes, int], Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]]
+"""What the journal holds of a root up to a commit (inclusive), as (events, closings) by commit."""
 
 
 class Timing(msgspec.Struct, frozen=True):
