@@ -2,7 +2,8 @@
 
 State is a set of events; everything else is read off it sorted by (time, rank, id). So the join is set union, which is
 commutative, associative and idempotent, and no order of arrival can leave a trace. Nothing here reads a clock, draws a
-random number or does I/O. ``RunState`` is a Struct that encodes, so any engine can keep it.
+random number or does I/O. What the engine holds of open runs (pipeline/state.py) is Structs that encode, so another
+engine can keep it.
 """
 
 from __future__ import annotations
@@ -39,15 +40,6 @@ with what no source's id holds, so that nobody's own event is taken for one."""
 _RESERVED = frozenset(RESERVED)
 _RANKS = {row.name: row.rank for row in PHASES.values()}
 _STICKY = ("name", "workflow")
-
-
-class RunState(msgspec.Struct):
-    """What is known of one run: its events as they came. Encodes with msgspec, any format."""
-
-    events: list[AnyEvent] = []
-
-    def add(self, event: AnyEvent) -> None:
-        self.events.append(event)
 
 
 class Attempt(msgspec.Struct, gc=False):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
-from otel_events.fold import Attempt, RunState, at_time, attempts, ordered, rank, settled
+from otel_events.fold import Attempt, at_time, attempts, ordered, rank, settled
 from otel_events.traces import close_all, told
 from tests.strategies import SECOND, START
 
@@ -395,26 +395,6 @@ def test_a_flyte_abort_that_nobody_asked_for_is_a_deadline(
 def test_only_an_abort_is_settled() -> None:
     assert settled(only([change("failed", 1)]), True, "failed") == "failed"
     assert settled(only([change("running", 1)]), True, "failed") == ""
-
-
-# --- state ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_state_of_a_run_can_be_kept_by_any_engine() -> None:
-    state = RunState()
-    for event in (
-        change("running", 1, error=Error("a"), links=(Link("follows", "b", "task", "r"),)),
-        Stat(id="s", time=at(2), run=FLYTE, name="loss", value=0.5, tags={"x": "y"}),
-        Log(id="l", time=at(2), run=FLYTE, message="m"),
-        Report(id="r", time=at(2), run=FLYTE, name="deck"),
-        change("succeeded", 3),
-    ):
-        state.add(event)
-    assert RunState().events == []
-    for codec in (msgspec.msgpack, msgspec.json):
-        back = codec.decode(codec.encode(state), type=RunState)
-        assert back == state
-        assert attempts(back.events) == attempts(state.events)
 
 
 def test_which_attempt_was_under_way() -> None:
