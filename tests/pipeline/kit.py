@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +43,32 @@ LONG = (11.0, 11.0, 61.0, 301.0, 11.0, 61.0, 8 * 86_400.0, 11.0, 61.0)
 # --- records ---------------------------------------------------------------------------------------------------------
 
 Case = tuple[str, Path]
+ORDERS = ("captured", "reversed", "random")
 
 
-def _id(case: Case) -> str:
-    return f"{case[0]}-{case[1].name}"
-
-
-def cases() -> list[Any]:
-    """(source, folder or file) of every Flyte scenario and Prefect capture: the golden ones, then others."""
+def _found() -> tuple[list[Case], list[Case]]:
+    """(golden, of the corpus only) Flyte scenarios and Prefect captures: (source, folder or file)."""
     golden = [("flyte", path) for path in sorted(GOLDEN.glob("flyte/*")) if path.name not in ("spans", "transports")]
     golden += [("prefect", path) for path in sorted(GOLDEN.glob("prefect/*"))]
     have = {path.name for _, path in golden}
     more = [("flyte", path) for path in sorted(CORPUS.glob("flyte/scenarios/*")) if path.name not in have]
     more += [("prefect", path) for path in sorted(CORPUS.glob("prefect/s*.jsonl")) if path.stem not in have]
-    return [pytest.param(*case, id=_id(case)) for case in golden] + [
-        pytest.param(*case, id=_id(case), marks=needs_corpus) for case in more
+    return golden, more
+
+
+def cases() -> list[Any]:
+    """(source, folder or file) of every Flyte scenario and Prefect capture: the golden ones, then others."""
+    golden, more = _found()
+    return [pytest.param(*case, id=f"{case[0]}-{case[1].name}") for case in golden] + [
+        pytest.param(*case, id=f"{case[0]}-{case[1].name}", marks=needs_corpus) for case in more
+    ]
+
+
+def ordered_cases() -> list[Any]:
+    """(source, folder or file, order): the golden ones in all orders, the other ones of the corpus in random order."""
+    golden, more = _found()
+    return [pytest.param(*case, order, id=f"{case[1].name}-{order}") for case in golden for order in ORDERS] + [
+        pytest.param(*case, "random", id=f"{case[1].name}-random", marks=needs_corpus) for case in more
     ]
 
 
@@ -189,6 +201,17 @@ def settle(gateway: Gateway) -> None:
         return health.sent_seq == health.last_seq
 
     until(sent)
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file of this process can grow, nor be written beyond its first KiB: what a full or failing disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def unsend(path: Path) -> None:

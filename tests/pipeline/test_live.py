@@ -191,9 +191,7 @@ def test_what_cannot_be_used_is_logged_and_the_host_goes_on(
 
 def test_the_host_is_not_told_when_the_journal_fails(tmp_path: Path, collector: CaptureServer) -> None:
     configure(tmp_path / "journal.db", environ=collector.environ("http/protobuf"))
-    from tests.pipeline.test_gateway import no_room
-
-    with no_room():
+    with kit.no_room():
         for number in range(100):
             assert step(number) == number
         assert live._live is not None
