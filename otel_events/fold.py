@@ -167,7 +167,7 @@ def _identity(in_order: Sequence[AnyEvent]) -> Run:
     """Sticky facts of identity: the last telling of each field; an event that lacks one erases nothing."""
     seen = in_order[0].run
     told = {"name": seen.name, "workflow": seen.workflow, "parent": seen.parent, "parent_kind": seen.parent_kind}
-    first = seen
+    first, before = seen, told.copy()
     for event in in_order:
         run = event.run
         if run is seen or run == seen:
@@ -179,7 +179,7 @@ def _identity(in_order: Sequence[AnyEvent]) -> Run:
         # A parent and its kind are one fact: the kind of another parent would make the id of a span that is none.
         if run.parent and (run.parent_kind or run.parent != told["parent"]):
             told["parent"], told["parent_kind"] = run.parent, run.parent_kind
-    return first if seen is first else msgspec.structs.replace(first, **told)
+    return first if told == before else msgspec.structs.replace(first, **told)
 
 
 def _split_told(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:

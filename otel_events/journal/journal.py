@@ -168,14 +168,15 @@ class Journal(Reader):
         """Keep the state of the metrics after commit ``seq``; on disk with the next commit, or with ``checkpoint``."""
         self.set("snapshot", seq.to_bytes(8, "big") + state)
 
-    def dead(self, source: str, where: str, reason: str, record: bytes) -> None:
+    def dead(self, source: str, where: str, reason: str, record: bytes, length: int | None = None) -> None:
         """Keep a record that could not become events; on disk with the next ``append`` or ``checkpoint``.
 
         The oldest go, counted, beyond 10,000 or an eighth of ``max_bytes``; of a record its first MiB is kept.
+        ``length``: bytes of the whole record, where ``record`` is only its beginning.
         """
         kept = bytes(record[:DEAD_RECORD_BYTES])
         text = [value.encode("utf-8", "replace").decode() for value in (source, where, reason)]
-        self._dead.append((text[0], text[1], text[2], len(record), kept))
+        self._dead.append((text[0], text[1], text[2], len(record) if length is None else length, kept))
         self._dead_bytes += len(kept)
         if len(self._dead) >= _DEAD_PENDING[0] or self._dead_bytes >= _DEAD_PENDING[1]:
             self.checkpoint()

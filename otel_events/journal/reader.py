@@ -184,7 +184,7 @@ class Reader:
             " WHERE c.id > ? AND c.id <= ? AND r.key IS NOT NULL ORDER BY c.id LIMIT ?"
         )
         last_seq = self.last_seq
-        end = (last_seq + 1) << schema.PLACE_BITS
+        end = ((last_seq + 1) << schema.PLACE_BITS) - 1  # no part of a commit that is appended meanwhile
         at = ((after + 1) << schema.PLACE_BITS) - 1
         seq, commit = after, dict[bytes, Chunk]()
         while rows := self._rows(sql, at, end, _PAGE):

@@ -118,7 +118,8 @@ class HttpSender:
         return content
 
     def _why(self, failed: BaseException) -> str:
-        if isinstance(failed, urllib3.exceptions.TimeoutError):
+        refused = isinstance(failed, urllib3.exceptions.NewConnectionError)  # which is a TimeoutError by class
+        if isinstance(failed, urllib3.exceptions.TimeoutError) and not refused:
             return "no answer in time"
         while failed.__cause__ or failed.__context__:
             failed = failed.__cause__ or failed.__context__ or failed

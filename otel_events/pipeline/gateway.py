@@ -197,7 +197,7 @@ class Gateway:
         if letter in self._letters:
             self._letters.remove(letter)
         else:
-            self._journal.dead(letter.source, letter.where, letter.reason, letter.record)
+            self._journal.dead(letter.source, letter.where, letter.reason, letter.record, letter.length)
 
     def _open_for_more(self) -> None:
         if self._draining:

@@ -97,7 +97,7 @@ def _take_in(
     for some in _batched(records, BATCH):
         batch = decode_records(source, decode, some)
         for letter in batch.dead:
-            journal.dead(letter.source, letter.where, letter.reason, letter.record)
+            journal.dead(letter.source, letter.where, letter.reason, letter.record, letter.length)
         summary.dead.extend(batch.dead)
         summary.records += batch.records
         metrics.received(source, batch.records)
