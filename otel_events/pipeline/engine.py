@@ -329,10 +329,10 @@ class Engine:
         # The next attempt of a task whose attempts are told may be yet to come: its parent's end says, or time.
         retryable = known.run.attempt > 0 and run.kind == "task" and outcome not in SURE
         decided = later or not retryable or bool(above) or now - first >= self._timing.neighbours
+        for one in found[:index] if decided and not later else ():
+            if one.start and not one.outcome and one.run.attempt not in known.done():
+                yield Closing(run.id, run.kind, one.run.attempt, True, False, "")  # its end will not come any more
         if not over and (decided or outcome != "cancelled"):
-            for one in found[:index] if decided and not later else ():
-                if one.start and not one.outcome and one.run.attempt not in known.done():
-                    yield Closing(run.id, run.kind, one.run.attempt, True, False, "")  # its end will not come any more
             yield Closing(run.id, run.kind, number, False, decided and not later, outcome)
         elif over and decided and not later and not known.finished:
             yield Closing(run.id, run.kind, 0, False, True, outcome)
