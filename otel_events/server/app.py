@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 
 from starlette.applications import Starlette
@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from otel_events.errors import ConfigError, JournalError
@@ -102,10 +102,16 @@ def take(gateway: Gateway, records: Iterable[Routed]) -> Taken:
     return taken
 
 
-def create(gateway: Gateway, rules: Access, limits: Limits = Limits()) -> ASGIApp:  # noqa: B008 - immutable
-    """The ASGI application."""
+def create(
+    gateway: Gateway,
+    rules: Access,
+    limits: Limits = Limits(),  # noqa: B008 - immutable
+    more: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """The ASGI application; ``more``: routes of sources and queries that have endpoints of their own."""
     api = Api(gateway, limits)
-    routes = [
+    routes: list[BaseRoute] = [
+        *more,
         Route("/v1/events", api.events, methods=["POST"]),
         Route("/cloudevents", api.cloudevents, methods=["POST"]),
         Route("/metrics", api.metrics),

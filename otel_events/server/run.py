@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.routing import BaseRoute
 
 from otel_events.errors import ConfigError
 from otel_events.pipeline.gateway import Gateway, Unsent
@@ -54,10 +55,15 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def server(gateway: Gateway, rules: Access, limits: Limits = Limits()) -> Server:  # noqa: B008 - immutable
+def server(
+    gateway: Gateway,
+    rules: Access,
+    limits: Limits = Limits(),  # noqa: B008 - immutable
+    more: Sequence[BaseRoute] = (),
+) -> Server:
     """The HTTP server over a gateway, ready for ``run(sockets=[...])``."""
     config = uvicorn.Config(
-        create(gateway, rules, limits),
+        create(gateway, rules, limits, more),
         http=timed(limits.header_time),
         ws="none",
         lifespan="off",
@@ -80,12 +86,13 @@ def run(
     drain: float,
     limits: Limits = Limits(),  # noqa: B008 - immutable
     started: Callable[[], None] = lambda: None,
+    more: Sequence[BaseRoute] = (),
 ) -> Unsent:
     """Serve on ``listener`` until a signal, then drain for at most ``drain`` seconds. Returns what is left to send."""
     gateway.start()
     try:
         started()
-        server(gateway, rules, limits).run(sockets=[listener])
+        server(gateway, rules, limits, more).run(sockets=[listener])
     finally:
         listener.close()
         left = gateway.drain_and_close(drain)
