@@ -19,6 +19,10 @@ class JournalError(OtelEventsError):
     """The journal cannot be opened or written; the message names the file and the next step."""
 
 
+class StoreError(OtelEventsError):
+    """The store of reported events cannot be opened or written; the message names the file and the next step."""
+
+
 class ExportError(OtelEventsError):
     """Telemetry was not taken by the endpoint; the message names the endpoint, its answer and what happens next."""
 
