@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from otel_events.context import current_run
     from otel_events.errors import OtelEventsError
     from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
+    from otel_events.execution_span import ExecutionSpan
     from otel_events.pipeline.live import configure
     from otel_events.sources import decoder
     from otel_events.task import task, workflow
@@ -21,6 +22,7 @@ __version__: str
 _HOME = {
     "Error": "event",
     "Event": "event",
+    "ExecutionSpan": "execution_span",
     "Link": "event",
     "Log": "event",
     "OtelEventsError": "errors",
@@ -38,6 +40,7 @@ _HOME = {
 __all__ = [
     "Error",
     "Event",
+    "ExecutionSpan",
     "Link",
     "Log",
     "OtelEventsError",

@@ -13,13 +13,18 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Run
+from otel_events.errors import ConfigError, RunNotFound
+from otel_events.event import PhaseChange, Run
+from otel_events.journal import Reader, RootRow
 from otel_events.spans import NANO
-from otel_events.traces import Closed
+from otel_events.traces import Closed, close_all
 
 HEADER = "{:25s}{:25s}{:25s} {:>8s}    {:s}"
 ROW = "{:25s}{:25s}{:25s} {:7.2f}s    {:s}"
 WIDTH = 140
+LEVELS = 100
+"""Depth of a tree, as that of a protobuf message: what is deeper hangs at the last level, so that no depth of foreign
+runs is more than the stack or the page can take."""
 
 
 class Step(msgspec.Struct):
@@ -32,6 +37,7 @@ class Step(msgspec.Struct):
     end: int
     children: list[Step] = []
     critical: bool = False
+    phases: list[PhaseChange] = []
 
     @property
     def idle(self) -> list[tuple[int, int]]:
@@ -46,12 +52,10 @@ def tree(closed: Sequence[Closed]) -> list[Step]:
     by_span: dict[bytes, int] = {}
     for number, one in enumerate(closed):
         by_span.setdefault(one.where.span_id, number)
-    parents = [by_span.get(one.where.parent_span_id, -1) for one in closed]
+    parents = _placed([by_span.get(one.where.parent_span_id, -1) for one in closed])
     roots: list[Step] = []
-    for number, step in enumerate(steps):
-        if _circles(parents, number):
-            parents[number] = -1
-        (steps[parents[number]].children if parents[number] >= 0 else roots).append(step)
+    for step, parent in zip(steps, parents, strict=True):
+        (steps[parent].children if parent >= 0 else roots).append(step)
     for step in steps:
         step.children.sort(key=lambda child: (child.start, child.run.id, child.run.attempt))
     for root in roots:
@@ -59,21 +63,58 @@ def tree(closed: Sequence[Closed]) -> list[Step]:
     return roots
 
 
-def _circles(parents: Sequence[int], number: int) -> bool:
-    """Whether the way up from a step leads back to it."""
-    at, seen = parents[number], set[int]()
-    while at >= 0 and at not in seen:
-        if at == number:
-            return True
-        seen.add(at)
-        at = parents[at]
-    return False
+def _placed(parents: list[int]) -> list[int]:
+    """The same parents (index, -1 for none) without circles (the first of one has none) and not over LEVELS deep."""
+    levels = [-1] * len(parents)
+    for number in range(len(parents)):
+        path: dict[int, None] = {}
+        at = number
+        while at >= 0 and levels[at] < 0 and at not in path:
+            path[at] = None
+            at = parents[at]
+        if at in path:
+            way = list(path)
+            parents[min(way[way.index(at) :])] = -1
+        _level(parents, levels, number)
+    return parents
+
+
+def _level(parents: list[int], levels: list[int], number: int) -> None:
+    """Levels of a step and of all above it, from above; a step below the last level moves up to its parent's side."""
+    path = []
+    while number >= 0 and levels[number] < 0:
+        path.append(number)
+        number = parents[number]
+    for step in reversed(path):
+        above = parents[step]
+        if above >= 0 and levels[above] == LEVELS - 1:
+            parents[step] = above = parents[above]
+        levels[step] = levels[above] + 1 if above >= 0 else 0
 
 
 def _step(one: Closed) -> Step:
     attempt = one.attempt
     end = max(attempt.start, attempt.end)
-    return Step(attempt.run, one.outcome, attempt.start, attempt.first_running, end, [])
+    return Step(attempt.run, one.outcome, attempt.start, attempt.first_running, end, [], phases=attempt.phases)
+
+
+def recorded(reader: Reader, run: str) -> list[list[Step]]:
+    """The trees in a journal that hold a run: from the root, or of the run inside it; ``run`` is an id, or the
+    beginning of a root's. RunNotFound; ConfigError where the beginning fits several roots."""
+    rows = reader.find_run(run) or reader.find_roots(run)
+    if len(rows) > 1 and any(row.root != run for row in rows):
+        ids = "\n".join(f"  {row.root}  ({row.source} {row.namespace})" for row in rows[:20])
+        raise ConfigError(f"{len(rows)} runs fit {run!r}; give one of these in full:\n{ids}")
+    trees = [steps for row in rows if (steps := _recorded(reader, row, run))]
+    if not trees:
+        raise RunNotFound(f"no run {run!r} in {reader.path}: `otel-events runs` lists those there are")
+    return trees
+
+
+def _recorded(reader: Reader, row: RootRow, run: str) -> list[Step]:
+    events = [event for chunk in reader.root_chunks(row.key, records=False) for event in chunk.events]
+    steps = tree(close_all(events)[0])
+    return steps if row.root.startswith(run) else only(steps, run)
 
 
 def only(roots: Iterable[Step], run_id: str) -> list[Step]:

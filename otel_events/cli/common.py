@@ -1,12 +1,10 @@
-"""What the commands share: where the journal is, messages on stderr, progress, which exit code an error has."""
+"""What the commands share: their options, messages on stderr, progress, which exit code an error has."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from otel_events.errors import ConfigError, JournalError, OtelEventsError
 from otel_events.explain import printable
+from otel_events.journal.place import journal_path as journal_path  # every command takes it from here
 
 REFUSED = 1
 """Exit code: the command ran, and something was refused, not found, not sent or not in order."""
@@ -26,20 +25,10 @@ EXIT_CODES: tuple[tuple[type[OtelEventsError], int], ...] = (
     (OtelEventsError, REFUSED),
 )
 
-JOURNAL_VARIABLE = "OTEL_EVENTS_JOURNAL"
 JOURNAL_HELP = "File of the journal; else $OTEL_EVENTS_JOURNAL, else otel-events/journal.db in the user's state folder."
 
 JournalOption = Annotated[str, typer.Option("--journal", metavar="FILE", help=JOURNAL_HELP, show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of text.")]
-
-
-def journal_path(given: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """--journal, else OTEL_EVENTS_JOURNAL, else the state folder of the XDG base directory specification."""
-    if named := given or environ.get(JOURNAL_VARIABLE, ""):
-        return Path(named).expanduser()
-    state = environ.get("XDG_STATE_HOME", "")
-    folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    return folder / "otel-events" / "journal.db"
 
 
 def say(text: str) -> None:

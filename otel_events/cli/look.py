@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
 
 from otel_events.cli.common import JournalOption, JsonOption, journal_path, say
-from otel_events.errors import ConfigError, RunNotFound
+from otel_events.errors import ConfigError
 from otel_events.event import AnyEvent, PhaseChange
-from otel_events.explain import Step, data, only, printable, text, tree
+from otel_events.execution_span import ExecutionSpan
+from otel_events.explain import Step, data, printable, recorded, text
 from otel_events.fold import Attempt, attempts
 from otel_events.journal import Journal, Reader, RootRow
 from otel_events.spans import NANO
-from otel_events.traces import close_all
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of a root's.")]
+Format = Annotated[
+    Literal["tree", "flyte"],
+    typer.Option(metavar="FORMAT", help="tree: our own; flyte: time by operation, as flytekit's FlyteExecutionSpan."),
+]
+Utc = Annotated[
+    bool, typer.Option("--utc", help="Times in UTC with --format flyte; else local ones, as flytekit's are.")
+]
 Limit = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many, the newest first.")]
 
 
@@ -91,7 +97,7 @@ def table(rows: list[Any]) -> str:
     )
 
 
-def explain(run: RunArgument, journal: JournalOption = "") -> None:
+def explain(run: RunArgument, journal: JournalOption = "", format: Format = "tree", utc: Utc = False) -> None:  # noqa: A002 - the option's name
     """Show where the time of a run went: queued, running and idle, and the critical path (marked *).
 
     Times are UTC. What has not ended yet shows as incomplete, up to the last that was heard of it.
@@ -100,39 +106,37 @@ def explain(run: RunArgument, journal: JournalOption = "") -> None:
 
         otel-events explain flytesnacks/development/a7xk2p9qv5
         otel-events explain 0690a4 --journal runs.db
+        otel-events explain 0690a4 --format flyte --utc
     """
+    if format == "flyte":
+        ExecutionSpan.of(run, journal).explain(UTC if utc else None)
+        return
     for steps in found(run, journal):
         typer.echo(text(steps), nl=False)
 
 
-def dump(run: RunArgument, journal: JournalOption = "", json: JsonOption = False) -> None:
+def dump(run: RunArgument, journal: JournalOption = "", json: JsonOption = False, format: Format = "tree") -> None:  # noqa: A002 - as above
     """Print the tree of a run as YAML: ids, outcomes, times, seconds queued, running and idle.
 
-    It is what explain shows, for programs.
+    It is what explain shows, for programs. With --format flyte: the seconds of each operation, summed up by node.
 
     Examples:
 
         otel-events dump flytesnacks/development/a7xk2p9qv5 > run.yaml
         otel-events dump 0690a4 --json | jq '.[].seconds'
+        otel-events dump 0690a4 --format flyte
     """
+    if format == "flyte":
+        if json:
+            raise ConfigError("--format flyte is YAML: leave out --json")
+        ExecutionSpan.of(run, journal).dump()
+        return
     encode = msgspec.json.encode if json else msgspec.yaml.encode
     for steps in found(run, journal):
         typer.echo(encode(data(steps)).decode().rstrip("\n"))
 
 
-def found(run: str, journal: str) -> Iterator[list[Step]]:
-    """The trees that hold a run: from the root, or of the run inside it. RunNotFound; ConfigError for several roots."""
+def found(run: str, journal: str) -> list[list[Step]]:
+    """As ``explain.recorded``, of the journal that the option or the environment names."""
     with closing(Journal.reader(journal_path(journal))) as reader:
-        rows = reader.find_run(run) or reader.find_roots(run)
-        if len(rows) > 1 and any(row.root != run for row in rows):
-            ids = "\n".join(f"  {row.root}  ({row.source} {row.namespace})" for row in rows[:20])
-            raise ConfigError(f"{len(rows)} runs fit {run!r}; give one of these in full:\n{ids}")
-        trees = [_tree(reader, row, run) for row in rows]
-        if not any(trees):
-            raise RunNotFound(f"no run {run!r} in {reader.path}: `otel-events runs` lists those there are")
-        yield from (steps for steps in trees if steps)
-
-
-def _tree(reader: Reader, row: RootRow, run: str) -> list[Step]:
-    steps = tree(close_all(_events(reader, row))[0])
-    return steps if row.root.startswith(run) else only(steps, run)
+        return recorded(reader, run)
