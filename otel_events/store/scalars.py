@@ -1,0 +1,114 @@
+"""Scalar series: bounds, histograms, the newest value, single values."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from otel_events.store.model import SINGLE_VALUE, Bounds, Series
+from otel_events.store.read import Events
+
+_WIDEST = 1 << 61
+"""Buckets are no wider: keys of any 64-bit iteration stay 64-bit numbers."""
+_FLOAT32_MAX = 3.4028234663852886e38
+_FLOAT32 = (
+    f"CASE WHEN p.value BETWEEN -{_FLOAT32_MAX} AND {_FLOAT32_MAX}"
+    " THEN (p.value * 536870913.0) - ((p.value * 536870913.0) - p.value) ELSE p.value END"
+)
+"""The value rounded to 24 bits, as ClearML's index keeps it: Veltkamp's splitting, 2^29 + 1. Beyond float32: as is."""
+_POINTS = f"p.series = :series AND p.slot = 0 AND p.iter <> {SINGLE_VALUE}"
+_KEY = "({0} - (({0} % :width) + :width) % :width)"
+"""The key of a bucket: SQL's % takes the sign of the dividend."""
+
+_BY_ITER = f"""
+WITH RECURSIVE walk(k) AS (
+  SELECT * FROM (SELECT {_KEY.format("p.iter")} FROM point p WHERE {_POINTS} ORDER BY p.iter LIMIT 1)
+  UNION ALL
+  SELECT (
+    SELECT {_KEY.format("p.iter")} FROM point p WHERE {_POINTS} AND p.iter >= walk.k + :width ORDER BY p.iter LIMIT 1
+  )
+  FROM walk WHERE walk.k IS NOT NULL
+)
+SELECT k, (SELECT avg({_FLOAT32}) FROM point p WHERE {_POINTS} AND p.iter >= k AND p.iter < k + :width)
+FROM walk WHERE k IS NOT NULL
+"""
+"""From bucket to bucket along the clustered key: no sorting, empty buckets are stepped over."""
+_BY_TIME = (
+    f"SELECT {_KEY.format('CAST(p.time AS INTEGER)')} k, avg({_FLOAT32}) FROM point p"
+    f" WHERE p.series = :series AND NOT (p.slot = 0 AND p.iter = {SINGLE_VALUE}) GROUP BY k ORDER BY k"
+)
+_EACH = "FROM json_each(?) j CROSS JOIN point p ON p.series = j.value AND p.slot = 0 AND p.iter ="
+_COLUMNS = "p.series, p.slot, p.iter, p.time, p.received, p.worker, p.value, p.extra"
+
+
+def float32(value: float) -> float:
+    """As a 32-bit float keeps it; beyond its range as is."""
+    try:
+        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return float(value)
+    return rounded
+
+
+def bounds(db: sqlite3.Connection, series: Series, axis: Literal["iter", "timestamp"]) -> Bounds:
+    """Points on the axis, the least, the greatest. By iteration: three look-ups, at any number of points."""
+    if axis == "timestamp":
+        row = db.execute(
+            "SELECT count(*), min(time), max(time) FROM point"
+            f" WHERE series = ? AND NOT (slot = 0 AND iter = {SINGLE_VALUE})",
+            (series.id,),
+        ).fetchone()
+        return Bounds(*row)
+    ends = f"SELECT p.iter FROM point p WHERE {_POINTS} ORDER BY p.iter"
+    low, high = (db.execute(f"{ends} {way} LIMIT 1", {"series": series.id}).fetchone() for way in ("ASC", "DESC"))
+    if low is None:
+        return Bounds(0, None, None)
+    others = db.execute(
+        "SELECT count(*) FROM point WHERE series = ? AND slot > 0"
+        f" OR series = ? AND slot = 0 AND iter = {SINGLE_VALUE}",
+        (series.id, series.id),
+    ).fetchone()[0]
+    return Bounds(series.events - others, low[0], high[0])
+
+
+def histogram(
+    db: sqlite3.Connection, series: Series, axis: Literal["iter", "timestamp"], interval: int
+) -> tuple[list[int], list[float | None]]:
+    if axis == "iter" and interval == 1:
+        rows = db.execute(
+            f"SELECT p.iter, p.value FROM point p WHERE {_POINTS} ORDER BY p.iter",
+            {"series": series.id},
+        ).fetchall()
+        return [row[0] for row in rows], [None if row[1] is None else float32(row[1]) for row in rows]
+    values = {"series": series.id, "width": min(interval, _WIDEST)}
+    rows = db.execute(_BY_ITER if axis == "iter" else _BY_TIME, values).fetchall()
+    return [int(row[0]) for row in rows], [row[1] for row in rows]
+
+
+def latest(
+    db: sqlite3.Connection, series: Sequence[Series], positive: bool
+) -> list[tuple[dict[str, Any], float] | None]:
+    """The point of each series' greatest iteration that has a value, with that value as float32."""
+    which = "q.value > 0" if positive else "q.value IS NOT NULL"
+    rows = db.execute(
+        f"SELECT {_COLUMNS} {_EACH} (SELECT q.iter FROM point q WHERE q.series = j.value AND q.slot = 0"
+        f" AND q.iter <> {SINGLE_VALUE} AND {which} ORDER BY q.iter DESC LIMIT 1)",
+        (_ids(series),),
+    ).fetchall()
+    events = Events(db, series)
+    found = {row[0]: (events.point(row), float32(row[6])) for row in rows}
+    return [found.get(s.id) for s in series]
+
+
+def single_values(db: sqlite3.Connection, series: Sequence[Series]) -> list[dict[str, Any]]:
+    rows = db.execute(f"SELECT {_COLUMNS} {_EACH} {SINGLE_VALUE}", (_ids(series),)).fetchall()
+    events = Events(db, series)
+    return [events.point(row) for row in rows]
+
+
+def _ids(series: Sequence[Series]) -> str:
+    return msgspec.json.encode([s.id for s in series]).decode()
