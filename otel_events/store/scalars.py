@@ -20,23 +20,28 @@ _FLOAT32 = (
     " THEN (p.value * 536870913.0) - ((p.value * 536870913.0) - p.value) ELSE p.value END"
 )
 """The value rounded to 24 bits, as ClearML's index keeps it: Veltkamp's splitting, 2^29 + 1. Beyond float32: as is."""
-_POINTS = f"p.series = :series AND p.slot = 0 AND p.iter <> {SINGLE_VALUE}"
+_SERIES = "p.series = :series AND p.slot = 0"
+_POINTS = f"{_SERIES} AND p.iter <> {SINGLE_VALUE}"
 _KEY = "({0} - (({0} % :width) + :width) % :width)"
 """The key of a bucket: SQL's % takes the sign of the dividend."""
 
-_BY_ITER = f"""
+_WALK = f"""
 WITH RECURSIVE walk(k) AS (
-  SELECT * FROM (SELECT {_KEY.format("p.iter")} FROM point p WHERE {_POINTS} ORDER BY p.iter LIMIT 1)
+  SELECT * FROM (SELECT {_KEY.format("p.iter")} FROM point p WHERE {{points}} ORDER BY p.iter LIMIT 1)
   UNION ALL
   SELECT (
-    SELECT {_KEY.format("p.iter")} FROM point p WHERE {_POINTS} AND p.iter >= walk.k + :width ORDER BY p.iter LIMIT 1
+    SELECT {_KEY.format("p.iter")} FROM point p WHERE {_SERIES} AND p.iter >= walk.k + :width {{skip}}
+    ORDER BY p.iter LIMIT 1
   )
   FROM walk WHERE walk.k IS NOT NULL
 )
-SELECT k, (SELECT avg({_FLOAT32}) FROM point p WHERE {_POINTS} AND p.iter >= k AND p.iter < k + :width)
+SELECT k, (SELECT avg({_FLOAT32}) FROM point p WHERE {_SERIES} AND p.iter >= {{low}} AND p.iter < k + :width {{skip}})
 FROM walk WHERE k IS NOT NULL
 """
 """From bucket to bucket along the clustered key: no sorting, empty buckets are stepped over."""
+_ABOVE = _WALK.format(points=f"{_SERIES} AND p.iter > {SINGLE_VALUE}", skip="", low=f"max(k, {SINGLE_VALUE} + 1)")
+_AROUND = _WALK.format(points=_POINTS, skip=f"AND p.iter <> {SINGLE_VALUE}", low="k")
+"""For a series that has points on both sides of SINGLE_VALUE; the test costs as much again as all the rest."""
 _BY_TIME = (
     f"SELECT {_KEY.format('CAST(p.time AS INTEGER)')} k, avg({_FLOAT32}) FROM point p"
     f" WHERE p.series = :series AND NOT (p.slot = 0 AND p.iter = {SINGLE_VALUE}) GROUP BY k ORDER BY k"
@@ -68,9 +73,9 @@ def bounds(db: sqlite3.Connection, series: Series, axis: Literal["iter", "timest
     if low is None:
         return Bounds(0, None, None)
     others = db.execute(
-        "SELECT count(*) FROM point WHERE series = ? AND slot > 0"
-        f" OR series = ? AND slot = 0 AND iter = {SINGLE_VALUE}",
-        (series.id, series.id),
+        "SELECT (SELECT count(*) FROM point WHERE series = ?1 AND slot > 0)"
+        f" + (SELECT count(*) FROM point WHERE series = ?1 AND slot = 0 AND iter = {SINGLE_VALUE})",
+        (series.id,),
     ).fetchone()[0]
     return Bounds(series.events - others, low[0], high[0])
 
@@ -84,8 +89,11 @@ def histogram(
             {"series": series.id},
         ).fetchall()
         return [row[0] for row in rows], [None if row[1] is None else float32(row[1]) for row in rows]
-    values = {"series": series.id, "width": min(interval, _WIDEST)}
-    rows = db.execute(_BY_ITER if axis == "iter" else _BY_TIME, values).fetchall()
+    text = _BY_TIME
+    if axis == "iter":
+        below = f"SELECT 1 FROM point WHERE series = ? AND slot = 0 AND iter < {SINGLE_VALUE} LIMIT 1"
+        text = _AROUND if db.execute(below, (series.id,)).fetchone() else _ABOVE
+    rows = db.execute(text, {"series": series.id, "width": min(interval, _WIDEST)}).fetchall()
     return [int(row[0]) for row in rows], [row[1] for row in rows]
 
 
