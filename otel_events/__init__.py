@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from otel_events.errors import OtelEventsError
     from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.execution_span import ExecutionSpan
-    from otel_events.pipeline.live import configure
+    from otel_events.instrument.start import configure
     from otel_events.sources import decoder
     from otel_events.task import task, workflow
 
@@ -30,7 +30,7 @@ _HOME = {
     "Report": "event",
     "Run": "event",
     "Stat": "event",
-    "configure": "pipeline.live",
+    "configure": "instrument.start",
     "current_run": "context",
     "decoder": "sources",
     "task": "task",

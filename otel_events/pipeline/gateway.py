@@ -353,6 +353,7 @@ class Gateway:
             self._draining = True
             try:
                 self._catch_up()
+                self._export_metrics(self._clock())  # else a process shorter than the period would tell none
             finally:
                 reason = self._delivery.close(timeout)
                 unsent = self._finish()

@@ -1,0 +1,1 @@
+"""Zero-code instrumentation: our own OpenTelemetry distro, and an instrumentor for each system."""

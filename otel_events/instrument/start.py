@@ -1,0 +1,60 @@
+"""``otel_events.configure()``: the runs of this process become telemetry, and what its user makes with the API too."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+
+from otel_events.pipeline import live
+from otel_events.pipeline.live import EXIT_SECONDS, IN_PROCESS
+from otel_events.pipeline.state import Timing
+
+_logger = logging.getLogger("otel_events")
+_farewell: Any = None
+
+
+def configure(
+    journal: str | Path | None = None, *, timing: Timing = IN_PROCESS, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Let the runs of this process become telemetry (``pipeline.live.configure``), and what its user makes with the
+    OpenTelemetry API too: the providers that nobody has set are set up from OTEL_*, once; those that are set stay.
+
+    OTEL_SDK_DISABLED=true: neither. An ``environ`` of its own is for the runs alone: the SDK reads the process's.
+    Raises nothing (law 5): what cannot be used is told in the log of the ``otel_events`` logger.
+    """
+    set_up("", journal, timing, environ)
+
+
+def set_up(version: str, journal: str | Path | None, timing: Timing, environ: Mapping[str, str]) -> None:
+    """The same; ``version``: of ``opentelemetry-instrument``, where it is that asks."""
+    if environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        live.shutdown()
+        return
+    if environ is os.environ:
+        _providers(version)
+    # Handlers run last first: the providers begin to leave, the runs are sent, then the rest of the time is waited for.
+    if _farewell is not None:
+        atexit.unregister(_farewell.begin)
+        atexit.unregister(_farewell.wait)
+        atexit.register(_farewell.wait)
+    live.configure(journal, timing=timing, environ=environ)
+    if _farewell is not None:
+        atexit.register(_farewell.begin)
+
+
+def _providers(version: str) -> None:
+    global _farewell
+    try:
+        from otel_events.instrument import providers  # 90 ms of imports, and the exporters that are asked for
+
+        made = providers.set_up(version)
+        if made:
+            _farewell = providers.Farewell(made, EXIT_SECONDS)
+    except Exception:
+        _logger.exception("spans, metrics and logs made through OpenTelemetry are not all sent")
