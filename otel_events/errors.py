@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class OtelEventsError(Exception):
     """Base of all; catch this one to catch every error of ours."""
@@ -9,6 +12,15 @@ class OtelEventsError(Exception):
 
 class DecodeError(OtelEventsError, ValueError):
     """A record cannot become events. The caller keeps the record as a dead letter and goes on with the next."""
+
+
+class PartlyDecoded(DecodeError):
+    """A record of several events, some of which cannot be decoded. The caller takes those that can (``events``, of the
+    event union) and keeps the others, each (where in the record, reason, bytes), as dead letters of their own."""
+
+    def __init__(self, message: str, events: Sequence[Any], refused: Sequence[tuple[str, str, bytes]]) -> None:
+        super().__init__(message)
+        self.events, self.refused = list(events), list(refused)
 
 
 class ConfigError(OtelEventsError, ValueError):

@@ -15,8 +15,9 @@ import msgspec
 
 from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
 
-LEGAL_BACKWARDS: frozenset[tuple[str, str]] = frozenset({("flyte", "task"), ("flyte", "node")})
-"""(source, kind) whose running may go back to pending: flyteadmin accepts it of tasks and nodes."""
+LEGAL_BACKWARDS: frozenset[tuple[str, str]] = frozenset({("flyte", "task"), ("flyte", "node"), ("ray", "task")})
+"""(source, kind) whose running may go back to pending: flyteadmin accepts it of tasks and nodes; of a Ray task its
+owner tells of the queue and a worker of the run, each by its own clock."""
 
 ILLEGAL: frozenset[tuple[str, str]] = frozenset(
     {("running", "pending"), ("finalizing", "pending"), ("finalizing", "running"), ("finalizing", "paused")}
@@ -30,8 +31,19 @@ DEADLINE_PROOF: frozenset[str] = frozenset({"failed", "crashed", "timed_out", "s
 """Outcomes of the parent that say: nobody aborted this run, so its abort was a deadline. Not of a parent task: an array
 that fails, or has enough successes, aborts what is left of its sub-tasks."""
 
-RESERVED = ("traceparent", "otel_events.parent.traceparent")
-"""Attributes that carry a foreign trace context instead of a fact: the run's own, and its parent's."""
+END_WITHOUT_OUTCOME: frozenset[tuple[str, str]] = frozenset({("ray", "workflow")})
+"""(source, kind) of roots whose `finalizing` is their last word where nobody else tells their outcome: a Ray job is
+FINISHED however it went."""
+
+ROOT_NAMES: frozenset[str] = frozenset({"ray"})
+"""Sources of which only the root tells the name of the workflow: the runs below it take it over."""
+
+INTERNAL = "otel_events.internal"
+"""Attribute of a run that is the source's own machinery and nobody's work: it has no span and is in no metric."""
+
+RESERVED = ("traceparent", "otel_events.parent.traceparent", INTERNAL)
+"""Attributes that are no facts to be shown: they carry a foreign trace context (the run's own, its parent's), or say
+that the run is not to be shown."""
 
 MADE_UP = "\0gave-up"
 """Suffix of the id of an outcome that only the next attempt's beginning implies: in the span, never a log. It starts
@@ -209,9 +221,10 @@ def _split_counted(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
 
 
 def _gave_up(event: PhaseChange) -> PhaseChange:
-    """The end, as failed, of the attempt that this change of phase leaves behind."""
+    """The end of the attempt that this change of phase leaves behind: as failed, or crashed where the system did it."""
     made = f"{event.id}{MADE_UP}"
-    return msgspec.structs.replace(event, id=made, phase="failed", next_attempt=False, attributes={}, links=())
+    phase = "crashed" if event.error and event.error.kind == "system" else "failed"
+    return msgspec.structs.replace(event, id=made, phase=phase, next_attempt=False, attributes={}, links=())
 
 
 def _attempt(identity: Run, number: int, members: Sequence[AnyEvent]) -> Attempt:
@@ -296,6 +309,14 @@ def settled(attempt: Attempt, has_later: bool, parent_outcome: str) -> str:
     if attempt.outcome == "cancelled" and proven and (run.source, run.kind) in ABORT_MAY_BE_DEADLINE:
         return "timed_out"
     return attempt.outcome
+
+
+def with_workflow(attempt: Attempt, workflow: str) -> Attempt:
+    """The attempt with the workflow that its root told, where its source leaves it to the root."""
+    run = attempt.run
+    if run.workflow or not workflow or run.source not in ROOT_NAMES:
+        return attempt
+    return msgspec.structs.replace(attempt, run=msgspec.structs.replace(run, workflow=workflow))
 
 
 def at_time(candidates: Sequence[Attempt], time: int) -> int:

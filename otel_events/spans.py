@@ -10,7 +10,7 @@ import msgspec
 
 from otel_events import telemetry
 from otel_events.event import PHASES, Link, PhaseChange, Report, Run
-from otel_events.fold import RESERVED, Attempt
+from otel_events.fold import INTERNAL, RESERVED, Attempt
 from otel_events.identity import is_sampled, parse_traceparent, span_id, trace_id
 from otel_events.telemetry import Attributes, SpanData, SpanEvent, SpanLink
 
@@ -18,7 +18,8 @@ NANO = 1_000_000_000
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
-    """Where an attempt stands in its trace. ``foreign``: the source's own SDK sends this span, we do not."""
+    """Where an attempt stands in its trace. ``foreign``: we do not send this span: the source's own SDK does, or
+    it is of the source's own machinery."""
 
     trace_id: bytes
     span_id: bytes
@@ -33,6 +34,8 @@ def context(run: Run, attributes: Attributes, parent_span_id: bytes = b"") -> Co
     if own:
         return Context(own[0], own[1], parent_span_id, foreign=True)
     span = span_id(run.source, run.namespace, run.id, run.attempt, run.kind)
+    if attributes.get(INTERNAL):
+        return Context(trace_id(run.source, run.namespace, run.root), span, parent_span_id, foreign=True)
     outer = _told(attributes, "otel_events.parent.traceparent")
     if outer:
         return Context(outer[0], span, outer[1])

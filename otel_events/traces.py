@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from otel_events.event import AnyEvent, Run
-from otel_events.fold import MADE_UP, RESERVED, Attempt, at_time, attempts, settled
+from otel_events.fold import MADE_UP, RESERVED, Attempt, at_time, attempts, settled, with_workflow
 from otel_events.spans import Context, context, derived_parent
 
 Lookup = Callable[[str], Sequence[Attempt]]
@@ -93,7 +93,7 @@ def close_all(events: Iterable[AnyEvent]) -> tuple[list[Closed], list[Attempt]]:
     by_run: dict[str, list[AnyEvent]] = {}
     for event in events:
         by_run.setdefault(event.run.id, []).append(event)
-    folded = {run_id: attempts(members) for run_id, members in by_run.items()}
+    folded = _named({run_id: attempts(members) for run_id, members in by_run.items()})
 
     def lookup(run_id: str) -> Sequence[Attempt]:
         return folded.get(run_id, ())
@@ -107,6 +107,14 @@ def close_all(events: Iterable[AnyEvent]) -> tuple[list[Closed], list[Attempt]]:
     spans.sort(key=_order)
     rest = [one for run_id, found in sorted(folded.items()) for one in found if not (run_id and one.start)]
     return spans, rest
+
+
+def _named(folded: dict[str, list[Attempt]]) -> dict[str, list[Attempt]]:
+    """Each with the workflow that its root tells."""
+    told = {run_id: found[0].run.workflow for run_id, found in folded.items() if found}
+    return {
+        run_id: [with_workflow(one, told.get(one.run.root, "")) for one in found] for run_id, found in folded.items()
+    }
 
 
 def _order(closed: Closed) -> tuple[int, str, int]:

@@ -22,6 +22,7 @@ from otel_events.metrics.families import families_table as metrics_table
 from otel_events.sources import SOURCES, flyte_base
 from otel_events.sources.flyte_fields import fields_table as flyte_fields
 from otel_events.sources.prefect_tables import families_table as prefect_tables
+from otel_events.sources.ray_tables import tables as ray_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = "<!-- Printed from the code by `make docs`; edit the code, not this page. -->\n\n"
@@ -165,6 +166,7 @@ def _json_type(kind: inspect.Type) -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "flyte": _flyte,
     "prefect": prefect_tables,
+    "ray": ray_tables,
     "events": _own_events,
 }
 """Source -> what docs/sources.md says of it."""

@@ -347,7 +347,7 @@ WORKFLOW = Run("flyte", "workflow", "p/d/x", "flow", "p/d/x", None, 1, "p/d", "f
         (WORKFLOW, ["running", "running", "paused", "running", "finalizing", "succeeded"], 0),
         (FLYTE, ["running", "pending", "running", "succeeded"], 0),
         (NODE, ["running", "pending", "running", "succeeded"], 0),
-        (msgspec.structs.replace(FLYTE, source="ray"), ["running", "pending", "running", "succeeded"], 1),
+        (msgspec.structs.replace(FLYTE, source="prefect"), ["running", "pending", "running", "succeeded"], 1),
         (WORKFLOW, ["running", "unheard of", "succeeded", "unheard of"], 0),
     ],
 )

@@ -21,6 +21,9 @@ COMMON = ("source", "namespace", "workflow", "kind", "name")
 OTHER = "__other__"
 """Value of every label but ``source`` in the one series that takes what is past a family's cap (law 7)."""
 
+SESSIONS = frozenset({"ray"})
+"""Sources whose namespace is one start of a cluster: new with each, so it is no label (law 7)."""
+
 CAP = 2000
 """Series (label sets) of one family, as the OTel SDKs have it by default; the series of OTHER come on top."""
 

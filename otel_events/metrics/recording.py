@@ -126,6 +126,8 @@ class Metrics:
         if len(self._labels) >= REMEMBERED:
             self._labels.clear()
         source, namespace, workflow, kind, name = map(clean, raw)
+        if source in table.SESSIONS:
+            namespace = ""
         return self._labels.setdefault(raw, (source, namespace, workflow, kind, name))
 
     # --- runs ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from otel_events.event import PHASES, AnyEvent, PhaseChange, Run, Stat
-from otel_events.fold import Attempt, attempts, settled
+from otel_events.fold import END_WITHOUT_OUTCOME, INTERNAL, ROOT_NAMES, Attempt, attempts, settled, with_workflow
 from otel_events.identity import span_id
 from otel_events.journal import Closing
 from otel_events.logs import log
@@ -19,6 +19,7 @@ from otel_events.metrics import Metrics
 from otel_events.pipeline.hot import Logs, Spans
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, OpenRoot, OpenRun, Telemetry, Timing
+from otel_events.pipeline.unended import unended
 from otel_events.spans import Context, derived_parent
 from otel_events.telemetry import LogData
 from otel_events.traces import Closed, close, outcome_of, parent_id, place
@@ -104,10 +105,9 @@ class Engine:
         known = root.runs.get(run_id)
         if known is None:
             known = root.runs[run_id] = OpenRun(run, [])
-            if count and run_id:
-                self._metrics.seen(run)
-        elif run is not known.run and run != known.run and known.learn(run) and count and run_id:
-            self._metrics.seen(known.named or run)
+            self._learned(root, known, count)
+        elif run is not known.run and run != known.run and known.learn(run):
+            self._learned(root, known, count)
         attempt = run.attempt or known.current
         is_phase = type(event) is PhaseChange
         first = False
@@ -117,7 +117,8 @@ class Engine:
             bit = 1 << min(attempt, BITS)
             first = not known.logged & bit
             known.logged |= bit
-        if not root.told and not TOLD.isdisjoint(event.attributes):
+        if not TOLD.isdisjoint(event.attributes):
+            known.internal = known.internal or INTERNAL in event.attributes
             self._tell(root)
         late = known.closed is not None and attempt in known.closed
         known.taken += 1
@@ -141,11 +142,19 @@ class Engine:
 
     def _tell(self, root: OpenRoot) -> None:
         """From here on the contexts in this root are folded with every event: its events have to be at hand."""
-        root.told = True
-        for known in root.runs.values():
+        for known in () if root.told else root.runs.values():
             if known.events is None:
                 known.events = self._events(root, known)
                 self._held += len(known.events)
+        root.told = True
+
+    def _learned(self, root: OpenRoot, known: OpenRun, count: bool) -> None:
+        """A run is new, or told its name: its series start, and those of the runs that take over what it told."""
+        for run in root.named_by(known):
+            if count and run.id:
+                self._metrics.seen(run)
+        if known.run.id == known.run.root and known.run.source in ROOT_NAMES:
+            self._fold_cache.clear()
 
     def _events(self, root: OpenRoot, known: OpenRun) -> list[AnyEvent]:
         if known.events is not None:
@@ -181,6 +190,8 @@ class Engine:
             known.plain = known.plain and known.outcome == ""
             known.outcome, known.told_at = phase, now
             self._later(now + self._timing.grace, now, root.key, run.id, attempt or known.current)
+        elif phase == "finalizing" and run.id == run.root and (run.source, run.kind) in END_WITHOUT_OUTCOME:
+            self._later(now + self._timing.orphans, now, root.key, "", 0)
 
     def _later(self, at: int, first: int, key: bytes, run: str, attempt: int) -> None:
         self._serial += 1
@@ -258,7 +269,7 @@ class Engine:
         cached = self._fold_cache.get((root.key, run_id))
         if cached and cached[0] == known.taken:
             return cached[1]
-        found = attempts(self._events(root, known))
+        found = [with_workflow(one, root.workflow()) for one in attempts(self._events(root, known))]
         if len(self._fold_cache) >= 4_096:
             self._fold_cache.clear()
         self._fold_cache[(root.key, run_id)] = known.taken, found
@@ -276,7 +287,7 @@ class Engine:
             root = self._roots.get(key)
             if root is None:
                 continue
-            found = self._decide_one(root, run_id, number, now, first, again) if run_id else self._orphans(root)
+            found = self._decide_one(root, run_id, number, now, first, again) if run_id else self._unended(root)
             for closing in found:
                 # Two timers of one pass may find the same: it is decided once.
                 if (key, closing.run, closing.attempt) not in taken:
@@ -341,25 +352,14 @@ class Engine:
         if run.id == run.root and not later:
             again.append((now + self._timing.orphans, now, root.key, "", 0))
 
-    def _orphans(self, root: OpenRoot) -> Iterator[Closing]:
-        """Close what never ended, as incomplete: the root is over, or silent for too long."""
-        for run_id, known in root.runs.items():
-            if not run_id or known.finished:
-                continue
-            found = [one for one in self._folded(root, run_id) if one.start]
-            for index, one in enumerate(found):
-                number, last = one.run.attempt, index == len(found) - 1
-                outcome = settled(one, not last, outcome_of(self._lookup(root), parent_id(one.run)))
-                if number not in known.done():
-                    yield Closing(run_id, one.run.kind, number, not outcome, last, outcome)
-                elif last:
-                    yield Closing(run_id, one.run.kind, 0, False, True, outcome)
+    def _unended(self, root: OpenRoot) -> Iterator[Closing]:
+        return unended(root, self._lookup(root))
 
     def silent(self, now: int) -> dict[bytes, list[Closing]]:
         """Closings of roots from which nothing came for ``max_open``; a pass over all roots, to be made rarely."""
         made = {}
         for key, root in self._roots.items():
-            if now - root.touched >= self._timing.max_open and (closings := list(self._orphans(root))):
+            if now - root.touched >= self._timing.max_open and (closings := list(self._unended(root))):
                 made[key] = closings
         return made
 
@@ -395,5 +395,5 @@ class Engine:
         """(labels, phase, start in ns) of every run under way, for the gauges."""
         for root in list(self._roots.values()):
             for known in list(root.runs.values()):
-                if known.open_phase():
-                    yield self._metrics.labels(known.named or known.run), known.phase, known.start
+                if known.open_phase() and not known.internal:
+                    yield self._metrics.labels(root.called(known)), known.phase, known.start

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from otel_events import redact
-from otel_events.errors import DecodeError
+from otel_events.errors import DecodeError, PartlyDecoded
 from otel_events.event import AnyEvent
 from otel_events.pipeline.records import Record, Refused
 from otel_events.redact import Screened
@@ -59,6 +59,9 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
         body = record.body
         try:
             found = decode(body, record.hint)
+        except PartlyDecoded as error:
+            found = error.events
+            dead += [_letter(source, f"{record.where}{at}", why, part, len(part)) for at, why, part in error.refused]
         except DecodeError as error:
             dead.append(_letter(source, record.where, str(error), body, len(body)))
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_events.event import AnyEvent, Stat
-from otel_events.fold import Attempt
+from otel_events.fold import INTERNAL, Attempt
 from otel_events.metrics import Metrics
 from otel_events.spans import NANO, Context
 from otel_events.telemetry import Exemplar
@@ -24,6 +24,9 @@ def count_event(metrics: Metrics, event: AnyEvent, late: bool = False) -> None:
 def count_attempt(metrics: Metrics, closed: Closed) -> None:
     """An ended attempt: its outcome, who is to blame, its cache status, and transitions that should not be."""
     attempt = closed.attempt
+    if INTERNAL in attempt.attributes:
+        metrics.dropped("internal", 1)
+        return
     labels = metrics.labels(attempt.run)
     blame = attempt.error.kind if attempt.error and closed.outcome != "succeeded" else ""
     metrics.attempt_ended(labels, closed.outcome or INCOMPLETE, blame, _exemplar(attempt, closed.where))
@@ -36,6 +39,8 @@ def count_attempt(metrics: Metrics, closed: Closed) -> None:
 
 def count_run(metrics: Metrics, attempt: Attempt, outcome: str, where: Context) -> None:
     """A finished run, after its retries: counted once, timed from its first attempt (seconds)."""
+    if INTERNAL in attempt.attributes:
+        return
     running, created = attempt.run_running, attempt.created
     metrics.run_finished(
         metrics.labels(attempt.run),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import msgspec
 
 from otel_events.event import PHASES, AnyEvent, Run
-from otel_events.fold import RESERVED
+from otel_events.fold import RESERVED, ROOT_NAMES
 from otel_events.journal import Closing
 from otel_events.spans import Context
 
@@ -64,6 +64,8 @@ class OpenRun(msgspec.Struct, gc=False):
     finished: bool = False
     named: Run | None = None
     """``run`` with the name and workflow that only a later event told."""
+    internal: bool = False
+    """The source's own machinery: not shown."""
 
     def learn(self, run: Run) -> bool:
         """Take over a name and workflow that were not told before, for the labels of the gauges; whether there were."""
@@ -95,6 +97,27 @@ class OpenRoot(msgspec.Struct):
     """Whether an event of it carried a foreign trace context."""
     open: int = 0
     """How many of the runs have begun and are not finished."""
+
+    def workflow(self) -> str:
+        """The workflow that the root run told; "" where it is not known yet."""
+        first = next(iter(self.runs.values()), None)
+        known = self.runs.get(first.run.root) if first else None
+        return (known.named or known.run).workflow if known else ""
+
+    def called(self, known: OpenRun) -> Run:
+        """A run with all names that are known of it, the workflow where its source leaves that to the root."""
+        run = known.named or known.run
+        if run.workflow or run.source not in ROOT_NAMES:
+            return run
+        return msgspec.structs.replace(run, workflow=self.workflow())
+
+    def named_by(self, known: OpenRun) -> list[Run]:
+        """The runs all names of which are known, now that ``known`` told its own."""
+        run = known.run
+        if run.source not in ROOT_NAMES:
+            return [known.named or run]
+        told = (known,) if run.id != run.root else self.runs.values() if self.workflow() else ()
+        return [named for one in told if (named := self.called(one)).workflow]
 
 
 class Telemetry(msgspec.Struct):

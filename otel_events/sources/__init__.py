@@ -3,8 +3,8 @@
     decode(record: bytes, hint: str = "") -> list[AnyEvent]
 
 Pure: the same record gives the same events, with ids and times from the record. ``hint`` is what came beside it (a file
-name, a message type, a content type) or "". Raises DecodeError for a record that is not the source's; the message says
-what is wrong, where in the record, and what to do.
+name, a message type, a content type) or "". Raises DecodeError for a record that is not the source's (PartlyDecoded
+where only a part of it is not); the message says what is wrong, where in the record, and what to do.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Decode = Callable[[bytes, str], list[AnyEvent]]
 SOURCES: dict[str, str] = {
     "flyte": "otel_events.sources.flyte",
     "prefect": "otel_events.sources.prefect",
+    "ray": "otel_events.sources.ray",
     "events": "otel_events.sources.events",
 }
 """Name on the command line -> module. Adding a source is one line here."""
