@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -101,20 +101,34 @@ def _step(one: Closed) -> Step:
 def recorded(reader: Reader, run: str) -> list[list[Step]]:
     """The trees in a journal that hold a run: from the root, or of the run inside it; ``run`` is an id, or the
     beginning of a root's. RunNotFound; ConfigError where the beginning fits several roots."""
+    trees = []
+    for row, closed in _found(reader, run):
+        steps = tree(closed)
+        trees.append(steps if row.root.startswith(run) else only(steps, run))
+    return [steps for steps in trees if steps] or _missing(reader, run)
+
+
+def recorded_attempts(reader: Reader, run: str) -> list[Closed]:
+    """The attempts of a run itself, each with its trace context; otherwise as ``recorded``."""
+    found: list[Closed] = []
+    for row, closed in _found(reader, run):
+        id_ = row.root if row.root.startswith(run) else run
+        found.extend(one for one in closed if one.attempt.run.id == id_)
+    return found or _missing(reader, run)
+
+
+def _missing(reader: Reader, run: str) -> NoReturn:
+    raise RunNotFound(f"no run {run!r} in {reader.path}: `otel-events runs` lists those there are")
+
+
+def _found(reader: Reader, run: str) -> Iterator[tuple[RootRow, list[Closed]]]:
     rows = reader.find_run(run) or reader.find_roots(run)
     if len(rows) > 1 and any(row.root != run for row in rows):
         ids = "\n".join(f"  {row.root}  ({row.source} {row.namespace})" for row in rows[:20])
         raise ConfigError(f"{len(rows)} runs fit {run!r}; give one of these in full:\n{ids}")
-    trees = [steps for row in rows if (steps := _recorded(reader, row, run))]
-    if not trees:
-        raise RunNotFound(f"no run {run!r} in {reader.path}: `otel-events runs` lists those there are")
-    return trees
-
-
-def _recorded(reader: Reader, row: RootRow, run: str) -> list[Step]:
-    events = [event for chunk in reader.root_chunks(row.key, records=False) for event in chunk.events]
-    steps = tree(close_all(events)[0])
-    return steps if row.root.startswith(run) else only(steps, run)
+    for row in rows:
+        events = [event for chunk in reader.root_chunks(row.key, records=False) for event in chunk.events]
+        yield row, close_all(events)[0]
 
 
 def only(roots: Iterable[Step], run_id: str) -> list[Step]:

@@ -9,6 +9,7 @@ import typer
 from otel_events import __version__
 from otel_events.cli import docs
 from otel_events.cli.common import fail
+from otel_events.cli.context import context
 from otel_events.cli.demo import demo
 from otel_events.cli.doctor import doctor
 from otel_events.cli.look import dump, explain, runs
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (demo, replay, serve, runs, explain, dump, doctor):
+for command in (demo, replay, serve, runs, explain, dump, context, doctor):
     app.command()(command)
 
 
