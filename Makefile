@@ -41,6 +41,7 @@ check: $(READY)  ## format, lint, types, import layers, printed docs, house rule
 	"$(BIN)/mypy"
 	"$(BIN)/lint-imports"
 	"$(BIN)/python" scripts/print_docs.py --check
+	"$(BIN)/python" -m grafana.generate --check
 	"$(BIN)/python" scripts/check_house.py
 
 bench: $(READY)  ## speed and memory against a plain use of the SDK
