@@ -13,6 +13,7 @@ from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.otlp import from_env
 from otel_events.pipeline.gateway import Gateway, GatewayConfig, Unsent
 from otel_events.pipeline.state import Timing
+from otel_events.server import ray
 from otel_events.server.auth import TOKEN_VARIABLE, access
 from otel_events.server.run import bind, run
 from otel_events.structured import teller
@@ -72,9 +73,10 @@ def serve(
 ) -> None:
     """Take events over HTTP, keep them in the journal, send OTLP, serve metrics; until SIGTERM.
 
-    POST /v1/events takes our events as JSON lines, POST /cloudevents CloudEvents (binary, structured, batch). What was
-    answered with 200 is on disk. A restart goes on with open runs and unsent telemetry. /metrics, /healthz and /readyz
-    are for Prometheus and probes; beyond loopback, /metrics asks for the token too.
+    POST /v1/events takes our events as JSON lines, POST /cloudevents CloudEvents (binary, structured, batch), POST
+    /ray/v1/events the event export of Ray. What was answered with 200 is on disk. A restart goes on with open runs and
+    unsent telemetry. /metrics, /healthz and /readyz are for Prometheus and probes; beyond loopback, /metrics asks for
+    the token too.
 
     Telemetry goes to $OTEL_EXPORTER_OTLP_ENDPOINT (see docs/configuration.md).
 
@@ -104,7 +106,9 @@ def serve(
             gateway.tell(teller(json=console == "json"))
         address = f"[{host}]" if ":" in host else host
         url = f"http://{address}:{listener.getsockname()[1]}"
-        left = run(gateway, listener, rules, drain, started=lambda: say(f"listening on {url}, journal {path}"))
+        told = f"listening on {url}, journal {path}"
+        more = ray.routes(gateway)
+        left = run(gateway, listener, rules, drain, started=lambda: say(told), more=more)
     say(ended(left))
 
 

@@ -3,6 +3,7 @@
 | | answers |
 |---|---|
 | POST /v1/events, POST /cloudevents | 200 {accepted, duplicates, refused: [{where, reason}], refused_count}; 400 when all of it was refused; 503 with Retry-After when the journal took nothing: send the same again |
+| POST /ray/v1/events | 200 {the same} once kept, decoded or not; 503 when the journal took nothing (server/ray.py) |
 | GET /metrics | the exposition, by Accept |
 | GET /healthz | 200 while the process answers |
 | GET /readyz | 200, or 503 with reasons while records would not be taken |
@@ -131,7 +132,9 @@ def create(
 
 
 def _refused(request: Request, error: HTTPException) -> Response:
-    told = {404: "nothing here: POST /v1/events, POST /cloudevents, GET /metrics, /healthz, /readyz"}
+    told = {
+        404: "nothing here: POST /v1/events, POST /cloudevents, POST /ray/v1/events, GET /metrics, /healthz, /readyz"
+    }
     return problem(error.status_code, told.get(error.status_code, error.detail), error.headers)
 
 

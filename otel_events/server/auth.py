@@ -6,11 +6,15 @@
 | loopback, token | token | open, but only under a loopback Host | the same |
 | any other address (only with a token) | token | token | open; reasons of /readyz with the token |
 
+The token comes as `Authorization: Bearer TOKEN`, or as the password of basic credentials (any user), for senders that
+can be given a URL only: http://any:TOKEN@host.
+
 The Host rule keeps web pages out: a page whose name was made to resolve to 127.0.0.1 still sends its own name.
 """
 
 from __future__ import annotations
 
+import binascii
 import hmac
 import ipaddress
 from pathlib import Path
@@ -108,6 +112,17 @@ def _host_name(value: str) -> str:
 
 
 def _has_token(headers: Headers, token: str) -> bool:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
-    return same and scheme.lower() == "bearer"
+    scheme, _, told = headers.get("authorization", "").partition(" ")
+    given = told.strip().encode("latin-1", "replace")
+    if scheme.lower() == "basic":
+        given = _password(given)
+    same = hmac.compare_digest(given, token.encode())
+    return same and scheme.lower() in ("bearer", "basic")
+
+
+def _password(credentials: bytes) -> bytes:
+    """The password of basic credentials (RFC 7617); b"" where they are none."""
+    try:
+        return binascii.a2b_base64(credentials).partition(b":")[2]
+    except binascii.Error:
+        return b""

@@ -15,6 +15,7 @@ import msgspec
 
 from otel_events.event import PhaseChange, Run
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
+from otel_events.server import ray
 from otel_events.server.auth import Access
 from otel_events.server.ingest import Limits
 from otel_events.server.run import bind, server
@@ -85,7 +86,7 @@ def body_of(answer: bytes) -> Any:
 def serving(over: Gateway, rules: Access = Access(), limits: Limits = Limits()) -> Iterator[Served]:  # noqa: B008 - immutable
     """A server on a free port, as ``run()`` makes it, in a thread of this process."""
     listener = bind("127.0.0.1", 0)
-    running = server(over, rules, limits)
+    running = server(over, rules, limits, more=ray.routes(over, limits))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     served = Served(listener.getsockname()[1])
