@@ -151,3 +151,7 @@ class Report(Event, frozen=True, kw_only=True, gc=False, tag="report"):
 
 
 AnyEvent = PhaseChange | Stat | Log | Report
+
+MOMENTS = "otel_events.moments"
+"""Attribute of a phase change: moments of the attempt that become span events and nothing else, as JSON: a list of
+[name, time in ns, {attribute: scalar}]. For what is small and many: an event of its own is journalled, and a log too."""

@@ -4,7 +4,7 @@ a source tells as a log of its own. (Structlog's way in and out: structured.py.)
 
 from __future__ import annotations
 
-from otel_events.event import PHASES, AnyEvent, Log, PhaseChange, Report, Run, Stat
+from otel_events.event import MOMENTS, PHASES, AnyEvent, Log, PhaseChange, Report, Run, Stat
 from otel_events.fold import RESERVED
 from otel_events.telemetry import Attributes, LogData
 
@@ -19,6 +19,8 @@ SEVERITIES: tuple[tuple[int, str], ...] = (
 """(lowest severity number, text) of the OTel log data model; four numbers to each text."""
 
 LATE = "otel_events.late"
+_OWN = frozenset((*RESERVED, MOMENTS))
+"""Attributes that are no facts of the event: where it belongs, and what its span has as events."""
 
 
 def severity_text(number: int) -> str:
@@ -58,7 +60,7 @@ def _content(event: AnyEvent, full: bool) -> tuple[int, str, str, Attributes]:
     """(severity, body, event name, attributes of its own)."""
     if not full and type(event) is PhaseChange and event.error is None and event.phase in PHASES:
         return _phase(event, {})
-    fields = {key: value for key, value in event.attributes.items() if key not in RESERVED}
+    fields = {key: value for key, value in event.attributes.items() if key not in _OWN}
     if isinstance(event, PhaseChange):
         return _phase(event, fields)
     if isinstance(event, Log):

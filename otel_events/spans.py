@@ -9,12 +9,14 @@ from __future__ import annotations
 import msgspec
 
 from otel_events import telemetry
-from otel_events.event import PHASES, Link, PhaseChange, Report, Run
+from otel_events.event import MOMENTS, PHASES, Link, PhaseChange, Report, Run
 from otel_events.fold import INTERNAL, RESERVED, Attempt
 from otel_events.identity import is_sampled, parse_traceparent, span_id, trace_id
 from otel_events.telemetry import Attributes, SpanData, SpanEvent, SpanLink
 
 NANO = 1_000_000_000
+MOMENTS_LIMIT = 128
+"""Of one phase change: as many events as the SDK lets a span have."""
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
@@ -94,7 +96,7 @@ def _status(attempt: Attempt, outcome: str) -> tuple[int, str]:
 def _attributes(attempt: Attempt, outcome: str) -> Attributes:
     run = attempt.run
     found = attempt.attributes.copy()
-    for key in RESERVED:
+    for key in (*RESERVED, MOMENTS):
         found.pop(key, None)
     url = found.pop("otel_events.run.url", None)
     if run.kind == "workflow":
@@ -148,6 +150,7 @@ def _put(found: Attributes, key: str, value: str) -> None:
 def _events(attempt: Attempt, outcome: str) -> list[SpanEvent]:
     made = [_phase_event(change, outcome) for change in attempt.phases]
     made.extend(_report_event(report) for report in attempt.reports)
+    made.extend(moment for change in attempt.phases if MOMENTS in change.attributes for moment in _moments(change))
     if attempt.error and outcome and PHASES[outcome].error:
         error = attempt.error
         fields: Attributes = {"exception.type": error.type or "_OTHER"}
@@ -172,6 +175,15 @@ def _report_event(report: Report) -> SpanEvent:
     if report.step is not None:
         fields["otel_events.report.step"] = report.step
     return SpanEvent(report.time, "otel_events.report", fields)
+
+
+def _moments(change: PhaseChange) -> list[SpanEvent]:
+    """What else happened in the attempt, as its source wrote it down; none of what cannot be read."""
+    try:
+        told = msgspec.json.decode(str(change.attributes[MOMENTS]), type=list[tuple[str, int, Attributes]])
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    return [SpanEvent(time, name, fields) for name, time, fields in told[:MOMENTS_LIMIT] if 0 < time < 2**63]
 
 
 def _links(attempt: Attempt, previous: Context | None) -> list[SpanLink]:

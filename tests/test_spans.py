@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from otel_events import telemetry
-from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar
+from otel_events.event import MOMENTS, PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar
 from otel_events.fold import attempts
 from otel_events.identity import span_id, trace_id
 from otel_events.logs import log
@@ -271,3 +271,27 @@ def test_links_to_the_attempt_before_and_to_other_runs() -> None:
             {"otel_events.link": "follows", "otel_events.link.run.id": "job-7"},
         ),
     ]
+
+
+def test_moments_are_span_events_and_nothing_else() -> None:
+    told = [["flyte.timeit", START + 5 * SECOND, {"flyte.timeit.name": "load", "seconds": 0.5}], ["b", START, {}]]
+    end = change(
+        TASK, "failed", 7, error=Error("E"), attributes={MOMENTS: msgspec.json.encode(told).decode(), "kept": 1}
+    )
+    found = made([change(TASK, "running", 2), end])
+    assert [(event.name, event.time, event.attributes) for event in found.events[2:4]] == [tuple(one) for one in told]
+    assert (found.attributes["kept"], MOMENTS in found.attributes) == (1, False)
+    fields = log(end, HERE.trace_id, HERE.span_id, 1).attributes
+    assert (fields["kept"], MOMENTS in fields) == (1, False)
+
+
+@pytest.mark.parametrize("told", ["", "[", '[["a"]]', '[["a", 1, {"b": []}]]', '{"a": 1}', "[" * 100_000, 7])
+def test_moments_that_cannot_be_read_leave_the_span_as_it_is(told: Scalar) -> None:
+    found = made([change(TASK, "running", 2), change(TASK, "succeeded", 7, attributes={MOMENTS: told})])
+    assert [event.name for event in found.events] == ["otel_events.run.running", "otel_events.run.succeeded"]
+
+
+def test_moments_are_as_many_as_a_span_may_have() -> None:
+    told = msgspec.json.encode([["x", START + 1, {}]] * 500).decode()
+    found = made([change(TASK, "running", 2), change(TASK, "succeeded", 7, attributes={MOMENTS: told})])
+    assert len(found.events) == 2 + 128

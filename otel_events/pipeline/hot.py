@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TypeVar
 
-from otel_events.event import PHASES, AnyEvent, PhaseChange, Report, Run
+from otel_events.event import MOMENTS, PHASES, AnyEvent, PhaseChange, Report, Run
 from otel_events.fold import RESERVED, Attempt
 from otel_events.logs import identity, log, severity_text
 from otel_events.otlp import attributes, encode_log, encode_span, span_event
@@ -204,6 +204,7 @@ class Spans:
 _TAKEN = frozenset(
     (
         *RESERVED,
+        MOMENTS,
         *("otel_events.run.url", "cicd.pipeline.name", "cicd.pipeline.run.id", "cicd.pipeline.task.name"),
         *("cicd.pipeline.task.run.id", "cicd.pipeline.task.run.result", "otel_events.source", "otel_events.kind"),
         *("otel_events.namespace", "otel_events.run.id", "otel_events.attempt", "otel_events.outcome"),
