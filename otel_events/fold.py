@@ -24,6 +24,22 @@ ILLEGAL: frozenset[tuple[str, str]] = frozenset(
 )
 """(from, to) that no source should make; counted, never raised."""
 
+ECHOES: frozenset[tuple[str, str, str, str]] = frozenset(
+    {
+        *(("ray", "task", outcome, "finalizing") for outcome in ("succeeded", "failed", "crashed", "cancelled")),
+        ("ray", "task", "succeeded", "cancelled"),
+        ("ray", "task", "cancelled", "succeeded"),
+        ("ray", "task", "succeeded", "running"),
+    }
+)
+"""(source, kind, outcome, phase told after it) that are no surprise: a Ray worker tells that a task's function was
+left, or interrupted, and its owner that the task is FINISHED, each by its own clock; 2.52 tells the second creation of
+an actor as RUNNING of the first."""
+
+CANCEL_OVERRULES: frozenset[tuple[str, str]] = frozenset({("ray", "task")})
+"""(source, kind) whose success is a cancel where anybody told of one: a Ray worker tells of the cancel and the owner of
+the success, each by its own clock."""
+
 ABORT_MAY_BE_DEADLINE: frozenset[tuple[str, str]] = frozenset({("flyte", "task")})
 """(source, kind) where `cancelled` is also what a deadline looks like: a later attempt or the parent proves it."""
 
@@ -257,7 +273,8 @@ _LISTS = {Report: attrgetter("reports"), Stat: attrgetter("stats"), Log: attrget
 def _absorb(attempt: Attempt, event: AnyEvent) -> None:
     attempt.late.append(event)
     if isinstance(event, PhaseChange) and event.phase in PHASES:
-        if event.phase != attempt.outcome:
+        run = attempt.run
+        if event.phase != attempt.outcome and (run.source, run.kind, attempt.outcome, event.phase) not in ECHOES:
             attempt.illegal += 1
         if len(attempt.phases) == 1 and not PHASES[event.phase].outcome:
             attempt.skewed = True
@@ -299,12 +316,16 @@ def unknown_phase(event: PhaseChange) -> Log:
 
 
 def settled(attempt: Attempt, has_later: bool, parent_outcome: str) -> str:
-    """The outcome once the neighbours are known: an abort that a deadline caused is ``timed_out``.
+    """The outcome once the neighbours are known: an abort that a deadline caused is ``timed_out``, a success that was
+    told as cancelled too is that.
 
     Flyte reports `@task(timeout=)` as task ABORTED; a later attempt, or a parent that ended otherwise than aborted,
     proves the deadline (flyteplugins and propeller send no other sign).
     """
     run = attempt.run
+    if attempt.outcome == "succeeded" and attempt.late and (run.source, run.kind) in CANCEL_OVERRULES:
+        cancelled = any(isinstance(event, PhaseChange) and event.phase == "cancelled" for event in attempt.late)
+        return "cancelled" if cancelled else "succeeded"
     proven = has_later or (parent_outcome in DEADLINE_PROOF and run.parent_kind != "task")
     if attempt.outcome == "cancelled" and proven and (run.source, run.kind) in ABORT_MAY_BE_DEADLINE:
         return "timed_out"

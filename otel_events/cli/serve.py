@@ -8,6 +8,7 @@ import sys
 from typing import Annotated, Literal
 
 import typer
+from starlette.routing import BaseRoute
 
 from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.otlp import from_env
@@ -104,12 +105,19 @@ def serve(
         gateway = Gateway.open(config)
         if console != "off":
             gateway.tell(teller(json=console == "json"))
-        address = f"[{host}]" if ":" in host else host
-        url = f"http://{address}:{listener.getsockname()[1]}"
-        told = f"listening on {url}, journal {path}"
-        more = ray.routes(gateway)
-        left = run(gateway, listener, rules, drain, started=lambda: say(told), more=more)
+        told = f"listening on {url(host, listener.getsockname()[1])}, journal {path}"
+        left = run(gateway, listener, rules, drain, started=lambda: say(told), more=endpoints(gateway))
     say(ended(left))
+
+
+def endpoints(gateway: Gateway) -> list[BaseRoute]:
+    """Routes of sources and queries that have endpoints of their own."""
+    return [*ray.routes(gateway)]
+
+
+def url(host: str, port: int) -> str:
+    """The address to be told."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def ended(left: Unsent) -> str:

@@ -8,6 +8,7 @@ import shlex
 import zlib
 from calendar import timegm
 from functools import lru_cache
+from itertools import pairwise
 from time import strptime
 
 import msgspec
@@ -124,7 +125,7 @@ def entrypoint_name(entrypoint: str) -> str:
     except ValueError:  # an open quote
         words = entrypoint.split()
     words = [word for word in words if not _SETTING.match(word)]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word.endswith(_SCRIPTS):
             return _base(word)[:NAME_LENGTH]
         if word == "-m" and following:

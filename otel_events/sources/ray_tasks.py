@@ -118,7 +118,7 @@ def lifecycle(raw: RayEvent, body: TaskLifecycle, names: Names) -> Iterator[AnyE
     run = run_of(raw, body.task_id, body.task_attempt, names)
     found = list(_transitions(body))
     states = DRIVER_STATES if run.kind == "workflow" else TASK_STATES
-    facts = _facts(raw, body, found, run)
+    facts = _facts(raw, body, found)
     error = body.ray_error_info
     if not found:
         # Comes after the end, when the worker closed its log files: nothing begins or ends with it.
@@ -136,6 +136,8 @@ def lifecycle(raw: RayEvent, body: TaskLifecycle, names: Names) -> Iterator[AnyE
     last = len(found) - 1
     for index, (time, state) in enumerate(found):
         own = facts if index == last else {}
+        if state == "RUNNING" and run.kind == "task":
+            own = {**own, KNOWABLE: False}
         yield _transition(body, run, time, state, own, error if state == "FAILED" else None, states)
 
 
@@ -147,7 +149,7 @@ def _transitions(body: TaskLifecycle) -> Iterable[tuple[int, str]]:
         yield nanoseconds(timestamp), STATE_NUMBERS.get(key, key)
 
 
-def _facts(raw: RayEvent, body: TaskLifecycle, found: list[tuple[int, str]], run: Run) -> Attributes:
+def _facts(raw: RayEvent, body: TaskLifecycle, found: list[tuple[int, str]]) -> Attributes:
     facts: Attributes = {}
     ran = any(state == "RUNNING" for _, state in found)
     # The event's own node is that of whoever sent it: the worker tells RUNNING, the owner all else.
@@ -158,8 +160,6 @@ def _facts(raw: RayEvent, body: TaskLifecycle, found: list[tuple[int, str]], run
     put(facts, "ray.debugger_paused", body.is_debugger_paused)
     if body.task_log_info is not None:
         _add_files(facts, body.task_log_info)
-    if ran and run.kind == "task":
-        facts[KNOWABLE] = False
     return facts
 
 
