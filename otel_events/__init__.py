@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_events.context import current_run
+    from otel_events.context import current_context, current_run
     from otel_events.errors import OtelEventsError
     from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.execution_span import ExecutionSpan
     from otel_events.instrument.start import configure
     from otel_events.sources import decoder
     from otel_events.task import task, workflow
+    from otel_events.tasks.output import OutputMetadata, SerializableToString
 
 __version__: str
 
@@ -26,11 +27,14 @@ _HOME = {
     "Link": "event",
     "Log": "event",
     "OtelEventsError": "errors",
+    "OutputMetadata": "tasks.output",
     "PhaseChange": "event",
     "Report": "event",
     "Run": "event",
+    "SerializableToString": "tasks.output",
     "Stat": "event",
     "configure": "instrument.start",
+    "current_context": "context",
     "current_run": "context",
     "decoder": "sources",
     "task": "task",
@@ -44,12 +48,15 @@ __all__ = [
     "Link",
     "Log",
     "OtelEventsError",
+    "OutputMetadata",
     "PhaseChange",
     "Report",
     "Run",
+    "SerializableToString",
     "Stat",
     "__version__",
     "configure",
+    "current_context",
     "current_run",
     "decoder",
     "task",

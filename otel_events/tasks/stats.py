@@ -1,0 +1,260 @@
+"""``current_context().stats``: numbers that a task reports, in the shape of a statsd client with tags (flytekit's
+TaggableStats). Each becomes a Stat event of the run, and so a family ``otel_events_stat_*`` (docs/metrics.md), labelled
+with the run's definition and with those tags that are allow-listed.
+
+| call | becomes | family of ``name`` |
+|---|---|---|
+| incr(name, count=1) | counter | name_total |
+| decr(name, count=1) | counter of its own: one that goes down is a restart to Prometheus | name_decr_total |
+| gauge(name, value, delta=False) | gauge; delta adds to what this process told last | name |
+| timing(name, milliseconds or timedelta) | histogram of seconds | name_seconds |
+| timer(name) | the same, of a ``with`` block or a decorated function | name_seconds |
+| set(name, value) | gauge: how many different values this attempt has told | name |
+
+``rate`` is taken and left aside: all are counted, none is a sample. Nothing here raises: a call that cannot be
+understood is counted (``otel_events_faults_total``) and logged once.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from otel_events.event import Run, Stat, StatType
+from otel_events.pipeline.live import emit, fault, new_id
+
+if TYPE_CHECKING:
+    from otel_events.context import TaskContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FAULT = "a call of current_context().stats"
+GAUGES = 4_096
+"""Gauges of this process whose last value is known, for ``delta``."""
+VALUES = 10_000
+"""Different values of one set that are told apart; the gauge stops there."""
+
+Tags = Mapping[str, object]
+_levels: dict[tuple[str, ...], float] = {}
+_level = threading.Lock()
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # a number must not end the task that reports it
+        fault(FAULT, error)
+
+
+class Stats:
+    """Stats of one attempt under a scope (``prefix``) and with tags of their own."""
+
+    def __init__(
+        self,
+        context: TaskContext,
+        prefix: str = "",
+        tags: Tags | None = None,
+        hand_over: Callable[[Stat], None] = emit,
+        seen: dict[str, set[int]] | None = None,
+    ) -> None:
+        self._context, self._prefix, self._hand_over = context, prefix, hand_over
+        self._tags: dict[str, str] = _text(tags or {})
+        self._seen: dict[str, set[int]] = {} if seen is None else seen
+
+    def incr(
+        self, stat: str, count: float = 1, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
+    ) -> None:
+        """``count`` more of it."""
+        with _guarded():
+            self._tell(stat, count, "counter", tags)
+
+    def decr(
+        self, stat: str, count: float = 1, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
+    ) -> None:
+        """``count`` less of it: a counter of its own beside that of ``incr``."""
+        with _guarded():
+            self._tell(f"{stat}.decr", count, "counter", tags)
+
+    def gauge(
+        self,
+        stat: str,
+        value: float,
+        rate: float = 1,
+        delta: bool = False,
+        *,
+        tags: Tags | None = None,
+        per_host: bool = False,
+    ) -> None:
+        """Its value now; ``delta``: by how much it changed since this process told it last."""
+        with _guarded():
+            self._tell(stat, self._reached(stat, float(value), delta, tags), "gauge", tags)
+
+    def timing(
+        self, stat: str, delta: float | timedelta, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
+    ) -> None:
+        """How long it took: milliseconds, or a timedelta."""
+        with _guarded():
+            seconds = delta.total_seconds() if isinstance(delta, timedelta) else float(delta) / 1e3
+            self._tell(stat, seconds, "timer", tags, "s")
+
+    def timer(self, stat: str, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False) -> Timer:
+        """How long a ``with`` block takes, or a function that it decorates."""
+        return Timer(self, stat, tags)
+
+    def set(
+        self, stat: str, value: object, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
+    ) -> None:
+        """One value of a set: the gauge is how many different ones this attempt has told."""
+        with _guarded():
+            known = self._seen.setdefault(self._prefix + stat, set())
+            if len(known) < VALUES:
+                known.add(hash(str(value)))
+            self._tell(stat, len(known), "gauge", tags)
+
+    def pipeline(self) -> Pipeline:
+        """The same calls, told together by ``send()`` or at the end of ``with``."""
+        return Pipeline(self._context, self._prefix, self._tags, self._hand_over, self._seen)
+
+    def get_stats(self, name: str, copy_tags: bool = True) -> Stats:
+        """The same under a scope: ``get_stats("a").incr("b")`` is ``incr("a.b")``."""
+        scope = f"{self._prefix}{name}."
+        return type(self)(self._context, scope, self._tags if copy_tags else None, self._hand_over, self._seen)
+
+    def extend_tags(self, tags: Tags) -> None:
+        """Tags of all that is told from here on."""
+        with _guarded():
+            self._tags |= _text(tags)
+
+    def clear_tags(self) -> None:
+        self._tags = {}
+
+    @property
+    def full_prefix(self) -> str:
+        """The scope, as ``get_stats`` made it."""
+        return self._prefix.removesuffix(".")
+
+    def _tell(self, name: str, value: float, kind: StatType, tags: Tags | None, unit: str = "") -> None:
+        run = self._context.run
+        if run is None:
+            return
+        told = self._tags | _text(tags) if tags else self._tags
+        self._hand_over(
+            Stat(
+                id=new_id(),
+                time=time.time_ns(),
+                run=run,
+                name=self._prefix + name,
+                value=float(value),
+                type=kind,
+                unit=unit,
+                tags=told,
+            )
+        )
+
+    def _reached(self, name: str, value: float, delta: bool, tags: Tags | None) -> float:
+        """The value of a gauge; gauges belong to the definition, as their labels do, not to one run of it."""
+        run = self._context.run
+        if run is None:
+            return value
+        key = _gauge(run, self._prefix + name, self._tags | _text(tags or {}))
+        with _level:
+            reached = _levels.get(key, 0.0) + value if delta else value
+            if key in _levels or len(_levels) < GAUGES:
+                _levels[key] = reached
+        return reached
+
+
+def _text(tags: Tags) -> dict[str, str]:
+    return {str(key): str(value) for key, value in tags.items()}
+
+
+def _gauge(run: Run, name: str, tags: dict[str, str]) -> tuple[str, ...]:
+    return (
+        run.namespace,
+        run.workflow,
+        run.kind,
+        run.name,
+        name,
+        *(part for pair in sorted(tags.items()) for part in pair),
+    )
+
+
+class Pipeline(Stats):
+    """Stats that wait for ``send()``; they keep the times at which they were told."""
+
+    def __init__(
+        self,
+        context: TaskContext,
+        prefix: str = "",
+        tags: Tags | None = None,
+        hand_over: Callable[[Stat], None] = emit,
+        seen: dict[str, set[int]] | None = None,
+    ) -> None:
+        self._waiting: list[Stat] = []
+        self._then = hand_over
+        super().__init__(context, prefix, tags, self._waiting.append, seen)
+
+    def send(self) -> None:
+        """Tell what waits."""
+        with _guarded():
+            waiting, self._waiting[:] = list(self._waiting), []
+            for stat in waiting:
+                self._then(stat)
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.send()
+
+
+class Timer:
+    """``with`` it, decorate with it, or ``start()`` and ``stop()`` it. ``ms``: what it measured, None before that."""
+
+    def __init__(self, stats: Stats, stat: str, tags: Tags | None) -> None:
+        self._stats, self._stat, self._tags = stats, stat, tags
+        self._started: int | None = None
+        self._sent = False
+        self.ms: float | None = None
+
+    def start(self) -> Timer:
+        self.ms, self._sent, self._started = None, False, time.perf_counter_ns()
+        return self
+
+    def stop(self, send: bool = True) -> Timer:
+        """End the measurement; ``send=False`` leaves it to ``send()``."""
+        if self._started is not None:
+            self.ms = (time.perf_counter_ns() - self._started) / 1e6
+            if send:
+                self.send()
+        return self
+
+    def send(self) -> None:
+        """Tell what was measured; once."""
+        if self.ms is not None and not self._sent:
+            self._sent = True
+            self._stats.timing(self._stat, self.ms, tags=self._tags)
+
+    def __enter__(self) -> Timer:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Measure each call of ``function``."""
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with Timer(self._stats, self._stat, self._tags):
+                return function(*args, **kwargs)
+
+        return call
