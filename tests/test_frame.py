@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import otel_events
+from otel_events.cli.bundle import contents
 from scripts import check_house
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +35,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "otel_events", folder / "otel_events", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("otel_events", "collector", "grafana"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=folder, check=True)
     [built] = (folder / "dist").glob("*.whl")
     return zipfile.ZipFile(built)
@@ -47,8 +49,10 @@ def test_the_wheel_holds_the_package_typed_and_nothing_else(wheel: zipfile.ZipFi
         for path in check_house.project_files(ROOT / "otel_events")
         if not path.name.startswith(".")
     }
+    bundled = {f"otel_events/bundle/{name}" for name, _ in contents()}
     assert "otel_events/py.typed" in names
-    assert names == ours
+    assert len(bundled) > 30
+    assert names == ours | bundled
 
 
 def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:

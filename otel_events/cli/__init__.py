@@ -8,11 +8,13 @@ import typer
 
 from otel_events import __version__
 from otel_events.cli import docs
+from otel_events.cli.bundle import bundle
 from otel_events.cli.common import fail
 from otel_events.cli.context import context
 from otel_events.cli.demo import demo
 from otel_events.cli.doctor import doctor
 from otel_events.cli.look import dump, explain, runs
+from otel_events.cli.metadata import metadata
 from otel_events.cli.replay import replay
 from otel_events.cli.serve import serve
 from otel_events.errors import OtelEventsError
@@ -25,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (demo, replay, serve, runs, explain, dump, context, doctor):
+for command in (demo, replay, serve, runs, explain, dump, metadata, context, bundle, doctor):
     app.command()(command)
 
 
