@@ -154,4 +154,4 @@ AnyEvent = PhaseChange | Stat | Log | Report
 
 MOMENTS = "otel_events.moments"
 """Attribute of a phase change: moments of the attempt that become span events and nothing else, as JSON: a list of
-[name, time in ns, {attribute: scalar}]. For what is small and many: an event of its own is journalled, and a log too."""
+[name, time in ns, {attribute: scalar}]. For what is small and many: an event of its own is journalled and a log."""

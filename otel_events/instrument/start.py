@@ -48,6 +48,11 @@ def set_up(version: str, journal: str | Path | None, timing: Timing, environ: Ma
         atexit.register(_farewell.begin)
 
 
+def configured() -> bool:
+    """Whether runs of this process are recorded."""
+    return live._live is not None
+
+
 def _providers(version: str) -> None:
     global _farewell
     try:

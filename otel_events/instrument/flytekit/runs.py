@@ -1,0 +1,81 @@
+"""Which run is what flytekit carries out here: the shapes of ids that the decoder of Flyte's events gives (flyte_base,
+flyte_node and flyte_task of sources/), of executions that only this process sees.
+
+    workflow   local/local/<32 hex digits>         the outermost; project and domain as flytekit has them for local runs
+    node       <workflow>/n0, <workflow>/n0-0-n1   counted in the order of calls, joined as propeller joins them
+    task       <workflow>/n0/<task name>
+    element    <task>/<index>                      of a map task
+
+A task that is called outside of any workflow is the outermost run itself. Under a run that is not flytekit's (``@task``
+of otel_events) everything is of that run's source and root, since a root is one trace.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+
+from otel_events.event import Kind, Run
+
+SOURCE = "flyte"
+LOCAL = "local/local"
+
+
+class Frame:
+    """A run under way in this context, and what its parts need of it."""
+
+    __slots__ = ("called", "moments", "numbers", "run")
+
+    def __init__(self, run: Run, moments: bool = False) -> None:
+        self.run = run
+        self.numbers = itertools.count()
+        self.moments: list[tuple[str, int, float, float]] | None = [] if moments else None
+        """(name, end in ns, wall seconds, processor seconds) of each phase that flytekit timed; None: of a node."""
+        self.called = False
+        """Whether the task of the node was called: it is not when its result is in the cache."""
+
+
+def short(name: str) -> str:
+    """Name of a node: the last part of what it runs, as flytekit's compiler names nodes."""
+    return name.rpartition(".")[2]
+
+
+def outermost(kind: Kind, name: str) -> Run:
+    """A run that nothing started that we know of."""
+    id_ = f"{LOCAL}/{uuid.uuid4().hex}"
+    return Run(SOURCE, kind, id_, name, id_, None, 1, LOCAL, name if kind == "workflow" else "")
+
+
+def node(above: Run, frame: Frame | None, name: str) -> Run:
+    """A node in ``above``, whose frame is ``frame`` unless it is a run that flytekit knows nothing of."""
+    if frame is None or frame.run is not above:
+        id_ = f"{above.id}/{uuid.uuid4().hex[:12]}"
+    else:
+        id_ = f"{above.root}/{_node_id(above, next(frame.numbers))}"
+    return _under(above, "node", id_, short(name))
+
+
+def _node_id(above: Run, number: int) -> str:
+    """As propeller joins them: the parent's id, its attempt from 0, and the number; ``dn`` within a task, as dynamic
+    nodes are named."""
+    if above.kind == "workflow":
+        return f"n{number}"
+    if above.kind == "node":
+        return f"{above.id[len(above.root) + 1 :]}-0-n{number}"
+    tail = above.id[len(above.root) + 1 :].split("/")  # node, task, index; none of the outermost
+    head = "-".join((tail[0], *tail[2:]))
+    return f"{head}-{above.attempt - 1}-dn{number}" if head else f"dn{number}"
+
+
+def task(of: Run, name: str) -> Run:
+    """The task of a node."""
+    return _under(of, "task", f"{of.id}/{name}", name)
+
+
+def element(of: Run, index: int) -> Run:
+    """One element of a map task, by its place in the list."""
+    return _under(of, "task", f"{of.id}/{index}", of.name)
+
+
+def _under(above: Run, kind: Kind, id_: str, name: str) -> Run:
+    return Run(above.source, kind, id_, name, above.root, above.id, 1, above.namespace, above.workflow, above.kind)
