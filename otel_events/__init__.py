@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.execution_span import ExecutionSpan
     from otel_events.instrument.start import configure
+    from otel_events.metadata import get_metadata
     from otel_events.sources import decoder
     from otel_events.task import task, workflow
     from otel_events.tasks.output import OutputMetadata, SerializableToString
@@ -37,6 +38,7 @@ _HOME = {
     "current_context": "context",
     "current_run": "context",
     "decoder": "sources",
+    "get_metadata": "metadata",
     "task": "task",
     "workflow": "task",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "current_context",
     "current_run",
     "decoder",
+    "get_metadata",
     "task",
     "workflow",
 ]

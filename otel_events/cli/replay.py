@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +17,13 @@ from otel_events.journal import Journal
 from otel_events.metrics import Metrics
 from otel_events.otlp import from_env
 from otel_events.pipeline.ingest import DeadLetter
-from otel_events.pipeline.records import STDIN, read, shown
+from otel_events.pipeline.records import STDIN, Record, Refused, read, shown
 from otel_events.pipeline.replay import Summary
 from otel_events.pipeline.replay import replay as run_replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink
 from otel_events.sources import SOURCES, decoder
+from otel_events.sources.ray_workflow_files import is_storage
+from otel_events.sources.ray_workflow_poll import records as workflows
 
 FEW = 10_000
 """Marks of repeats that the journal remembers: a replay leaves repeats to the fold, and its memory flat."""
@@ -49,7 +52,8 @@ Kept = Annotated[
 def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> None:
     """Read records and send what they tell as traces, metrics and logs.
 
-    A file named .json or .pb is one record, every other file a record a line. Times are those of the events; runs that
+    A file named .json or .pb is one record, every other file a record a line; for ray-workflow also the storage of Ray
+    2.47 or earlier: the folder or URL given as ray.init(storage=...). Times are those of the events; runs that
     have no end in the input are closed as incomplete. With --out: traces.jsonl and logs.jsonl (OTLP JSON, as the
     collector's file exporter writes it), metrics.prom and dead_letters.jsonl.
 
@@ -60,10 +64,11 @@ def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> N
         otel-events replay flyte records/ --out out/
         otel-events replay prefect events.jsonl.gz more.jsonl
         kubectl logs flyteadmin | otel-events replay flyte - --journal runs.db
+        otel-events replay ray-workflow /mnt/ray-storage --out out/
     """
     decoder(source)
     for path in paths:
-        if path != STDIN and not os.path.exists(path):
+        if path != STDIN and not os.path.exists(path) and not _is_storage(source, path):
             raise ConfigError(f"no file or folder {shown(path)}: check the path (- reads standard input)")
     summary = _run(source, paths, out, journal)
     say(told(summary, out))
@@ -80,7 +85,19 @@ def _run(source: str, paths: list[str], out: str, journal: str) -> Summary:
             Journal.open(journal, seen_limit=FEW) if journal else Journal.temporary(seen_limit=FEW)
         )
         bars = stack.enter_context(progress())
-        return run_replay(source, read(paths), journal=kept, sink=sink, metrics=Metrics(), progress=bars)
+        return run_replay(source, _records(source, paths), journal=kept, sink=sink, metrics=Metrics(), progress=bars)
+
+
+def _is_storage(source: str, path: str) -> bool:
+    return source == "ray-workflow" and is_storage(path)
+
+
+def _records(source: str, paths: list[str]) -> Iterator[Record | Refused]:
+    for path in paths:
+        if _is_storage(source, path):
+            yield from (Record(body, where=where) for where, body in workflows(path))
+        else:
+            yield from read([path])
 
 
 def told(summary: Summary, out: str) -> str:

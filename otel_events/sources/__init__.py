@@ -21,6 +21,7 @@ SOURCES: dict[str, str] = {
     "flyte": "otel_events.sources.flyte",
     "prefect": "otel_events.sources.prefect",
     "ray": "otel_events.sources.ray",
+    "ray-workflow": "otel_events.sources.ray_workflow",
     "events": "otel_events.sources.events",
 }
 """Name on the command line -> module. Adding a source is one line here."""

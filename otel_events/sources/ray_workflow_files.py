@@ -47,6 +47,11 @@ class Files(Protocol):
         """(path below the folder ``key``, when last written) of all files in it, however deep."""
 
 
+def is_storage(url: str) -> bool:
+    """Whether a path or URL may be one: any URL, and a folder with a folder ``workflows`` in it."""
+    return bool(_URL.match(url)) or os.path.isdir(os.path.join(url, FOLDER))
+
+
 def open_storage(url: str) -> Files:
     """The storage of that path or URL. ConfigError: no such folder, or fsspec has no such protocol."""
     if url.startswith("file://"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
+from starlette.routing import BaseRoute
 
 from otel_events.event import PhaseChange, Run
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
@@ -83,10 +84,15 @@ def body_of(answer: bytes) -> Any:
 
 
 @contextmanager
-def serving(over: Gateway, rules: Access = Access(), limits: Limits = Limits()) -> Iterator[Served]:  # noqa: B008 - immutable
+def serving(
+    over: Gateway,
+    rules: Access = Access(),  # noqa: B008 - immutable
+    limits: Limits = Limits(),  # noqa: B008 - immutable
+    more: Sequence[BaseRoute] = (),
+) -> Iterator[Served]:
     """A server on a free port, as ``run()`` makes it, in a thread of this process."""
     listener = bind("127.0.0.1", 0)
-    running = server(over, rules, limits, more=ray.routes(over, limits))
+    running = server(over, rules, limits, more=[*ray.routes(over, limits), *more])
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     served = Served(listener.getsockname()[1])

@@ -1,0 +1,93 @@
+"""What is asked rather than sent: a thread that polls a place and gives its records to the gateway.
+
+A place is moved on only once the gateway has its records on disk (law 4): an error of the journal, or of the place,
+leaves it where it was, and the next round asks again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from otel_events.errors import OtelEventsError
+from otel_events.pipeline.gateway import Gateway
+from otel_events.pipeline.records import Record
+
+_logger = logging.getLogger("otel_events")
+
+
+class Place(Protocol):
+    """Something that is polled. Called by one thread."""
+
+    def poll(self, now: int) -> Sequence[tuple[str, bytes]]:
+        """(where, record) of what is new; ``now`` in ns since the epoch. OtelEventsError: it cannot be asked now."""
+
+    def kept(self) -> None:
+        """What ``poll`` gave last is on disk."""
+
+
+class Polled(msgspec.Struct, frozen=True):
+    """A place, the source that decodes its records, and the name that a log calls it by."""
+
+    source: str
+    place: Place
+    name: str
+
+
+class Poll:
+    """Polls each place every ``seconds`` until stopped. An error of one place is told once, and costs it the round."""
+
+    def __init__(
+        self, gateway: Gateway, places: Sequence[Polled], seconds: float, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._gateway, self._places, self._seconds, self._clock = gateway, places, seconds, clock
+        self._told: dict[str, str] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="otel-events-poll", daemon=True)
+
+    def start(self) -> None:
+        if self._places:
+            self._thread.start()
+
+    def stop(self, patience: float = 5.0) -> None:
+        """From any thread, any number of times; a request under way gets ``patience`` seconds to end."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+
+    def _work(self) -> None:
+        while True:
+            self.round()
+            if self._stopped.wait(self._seconds):
+                return
+
+    def round(self) -> None:
+        """Ask each place once."""
+        for one in self._places:
+            if self._stopped.is_set():
+                return
+            try:
+                self._ask(one)
+                self._told.pop(one.name, None)
+            except OtelEventsError as error:
+                self._tell(one, str(error))
+            except Exception as error:
+                if self._told.get(one.name) != str(error):
+                    _logger.exception("polling %s failed; it is asked again", one.name)
+                self._told[one.name] = str(error)
+
+    def _ask(self, one: Polled) -> None:
+        records = [Record(body, where=where) for where, body in one.place.poll(self._clock())]
+        if records:
+            self._gateway.ingest(one.source, records)
+        one.place.kept()
+
+    def _tell(self, one: Polled, error: str) -> None:
+        if self._told.get(one.name) != error:
+            _logger.warning("polling %s: %s", one.name, error)
+        self._told[one.name] = error
