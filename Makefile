@@ -11,10 +11,10 @@ READY := $(VENV)/.ready
 LOCK := requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs lock clean
+.PHONY: help demo test check bench docs lock clean collector stack-test
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
 $(LOCKED): $(LOCK)
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and not found; name one: make PYTHON=/path/to/python"; exit 1; }
@@ -46,6 +46,12 @@ check: $(READY)  ## format, lint, types, import layers, printed docs, house rule
 
 bench: $(READY)  ## speed and memory against a plain use of the SDK
 	@"$(BIN)/python" -m benchmarks $(ARGS)
+
+collector: $(READY)  ## build the collector, Prometheus and promtool from Go modules (needs Go 1.26)
+	@"$(BIN)/python" scripts/stack_binaries.py
+
+stack-test: $(READY)  ## the tests against the real collector and Prometheus; ARGS is handed to pytest
+	@"$(BIN)/python" -m pytest tests/live/stack $(ARGS)
 
 docs: $(READY)  ## print the tables of the code into docs/
 	@"$(BIN)/python" scripts/print_docs.py
