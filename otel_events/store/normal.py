@@ -124,9 +124,12 @@ def _time(event: dict[str, Any], now_ms: int) -> float:
 
 
 def _worker(event: dict[str, Any], default: str) -> str:
-    worker = event.get("worker", default)
+    if "worker" not in event:
+        return default
+    worker = event["worker"]
     if type(worker) is not str:
         raise RefusalError("worker must be a string")
+    worker.encode()
     return worker if len(worker) <= MAX_NAME else worker[:MAX_NAME]
 
 
@@ -149,6 +152,8 @@ def _scalar(event: dict[str, Any], worker: str, now_ms: int) -> Row:
     if more := event.keys() - _SCALAR_COLUMNS:
         rest = {name: event[name] for name in event if name in more} | (rest or {})
     label = event.get("x_axis_label")
+    if type(label) is str:
+        label.encode()
     return Row(
         slot,
         number,

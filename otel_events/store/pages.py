@@ -11,7 +11,8 @@ import msgspec
 from otel_events.store.model import LOG, SCALAR, Page, Position, Series
 from otel_events.store.read import Events
 
-_BEFORE_ALL = (-(2**63), 0)
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+_BEFORE_ALL = (_LOWEST, 0)
 """A line's place before every line."""
 _POINTS = (
     "SELECT {p} FROM json_each(:points) j CROSS JOIN point t ON t.series = j.value AND t.slot {slot}",
@@ -53,9 +54,9 @@ class Paged:
         near = self._edge(after)
         if near is None:
             return []
-        width = self._guess(limit)
+        width = self._guess(near, limit)
         while True:
-            far = near - width if self._down else near + width
+            far = max(_LOWEST, near - width) if self._down else min(_HIGHEST, near + width)
             last = self._nth(near, far, limit)
             if last is not None:
                 return self._rows(near, last)
@@ -95,19 +96,17 @@ class Paged:
         inner = f"SELECT {best} FROM {table} t WHERE t.series = j.value AND t.slot = 0 {beyond}"
         return f"SELECT ({inner}) k FROM json_each({ids}) j"
 
-    def _guess(self, limit: int) -> int:
+    def _guess(self, near: float | int, limit: int) -> int:
         """How wide a range should hold ``limit`` events, if they lie evenly. By time there is no order to use: all."""
         if self._key == "t.time":
-            return 1 << 62
-        tops = [s.top for s in self._series if s.top is not None]
+            return 1 << 63
+        end = 0 if self._down else max((s.top for s in self._series if s.top is not None), default=0)
         total = sum(s.events for s in self._series)
-        span = max(tops, default=0) - min(0, *tops, 0)
-        return max(1, min(1 << 62, limit * (abs(span) + 1) // max(total, 1)))
+        return max(1, limit * (abs(int(near) - end) + 1) // max(total, 1))
 
     def _range(self, near: float | int, far: float | int) -> dict[str, Any]:
         low, high = (far, near) if self._down else (near, far)
-        clip = (1 << 63) - 1
-        return self._values | {"low": max(low, -clip - 1), "high": min(high, clip)}
+        return self._values | {"low": low, "high": high}
 
     def _nth(self, near: float | int, far: float | int, limit: int) -> float | int | None:
         way = "DESC" if self._down else "ASC"

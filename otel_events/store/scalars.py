@@ -22,15 +22,20 @@ _FLOAT32 = (
 """The value rounded to 24 bits, as ClearML's index keeps it: Veltkamp's splitting, 2^29 + 1. Beyond float32: as is."""
 _SERIES = "p.series = :series AND p.slot = 0"
 _POINTS = f"{_SERIES} AND p.iter <> {SINGLE_VALUE}"
-_KEY = "({0} - (({0} % :width) + :width) % :width)"
-"""The key of a bucket: SQL's % takes the sign of the dividend."""
+_MOD = "((({0} % :width) + :width) % :width)"
+"""SQL's own % takes the sign of the dividend."""
+_KEY = f"({{0}} - {_MOD})"
+_FIRST = f"CASE WHEN p.iter > 0 OR p.iter + {2**63 - 1} >= {_MOD} - 1 THEN {_KEY} ELSE {1 - 2**63} - 1 END".format(
+    "p.iter"
+)
+"""The key of an iteration's bucket; that of the lowest ones would be below 64 bits, where integers become floats."""
 
 _WALK = f"""
 WITH RECURSIVE walk(k) AS (
-  SELECT * FROM (SELECT {_KEY.format("p.iter")} FROM point p WHERE {{points}} ORDER BY p.iter LIMIT 1)
+  SELECT * FROM (SELECT {_FIRST} FROM point p WHERE {{points}} ORDER BY p.iter LIMIT 1)
   UNION ALL
   SELECT (
-    SELECT {_KEY.format("p.iter")} FROM point p WHERE {_SERIES} AND p.iter >= walk.k + :width {{skip}}
+    SELECT {_FIRST} FROM point p WHERE {_SERIES} AND p.iter >= walk.k + :width {{skip}}
     ORDER BY p.iter LIMIT 1
   )
   FROM walk WHERE walk.k IS NOT NULL
