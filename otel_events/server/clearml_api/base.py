@@ -1,0 +1,201 @@
+"""What an endpoint is: a row with its name, the version it begins with, its fields, and the function that answers.
+
+    ENDPOINTS = (Endpoint("events.get_task_log", "2.9", answer, (TASK, Field("batch_size", int, default=5000))),)
+
+Field rules, codes and texts are those of the recorded server (API 2.34): unknown fields are ignored, a wrong type or a
+missing field is 400/12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from otel_events.store import Store
+
+Version = tuple[int, int]
+
+MISSING: Any = object()
+
+
+class ApiError(Exception):
+    """A refusal: HTTP status, subcode and the text of ``result_msg``."""
+
+    def __init__(self, code: int, subcode: int, message: str) -> None:
+        super().__init__(message)
+        self.code, self.subcode, self.message = code, subcode, message
+
+
+def failed_validation(detail: str) -> ApiError:
+    return ApiError(400, 12, f"Validation error ({detail})")
+
+
+def invalid_task(*ids: str) -> ApiError:
+    """Of reads, which name all that were asked for and are unknown."""
+    return ApiError(400, 101, f"Invalid task id: ids=({', '.join(ids)})")
+
+
+def invalid_model(*ids: str) -> ApiError:
+    return ApiError(400, 201, f"Invalid model id: ids=({', '.join(ids)})")
+
+
+def invalid_scroll(scroll_id: object) -> ApiError:
+    return ApiError(400, 1104, f"Invalid scroll id: scroll_id={scroll_id}")
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of a request. ``type``: str, int, float, bool, list or dict (None: any value). ``low`` and ``high``
+    bound a number's value and a list's length; ``choices`` those of an enum, which the server calls ``type_name``."""
+
+    name: str
+    type: type | None = str
+    required: bool = False
+    default: Any = None
+    low: int | None = None
+    high: int | None = None
+    choices: tuple[str, ...] = ()
+    type_name: str = ""
+
+
+class Call(msgspec.Struct):
+    """One request, checked: ``data`` has every field of the endpoint (its default where it was not sent), and what
+    else came. ``lines``: the objects of an application/json-lines body. Times are epoch milliseconds."""
+
+    endpoint: str
+    version: Version
+    data: dict[str, Any]
+    lines: list[dict[str, Any]] | None = None
+    worker: str = "<unknown>"
+    user: str = ""
+    company: str = ""
+    now_ms: int = 0
+    raw_size: int = 0
+    """Bytes of the request's body."""
+
+
+class Service(msgspec.Struct):
+    """What answers rest on: the store, scrolls under way (bounded; see reads), the clock, and where runs are told to."""
+
+    store: Store
+    company: str
+    now_ms: Callable[[], int]
+    offer: Callable[[Mapping[str, Any]], None] = lambda record: None
+    """Takes a call that changed something, as a record of source ``clearml``; raises when it could not be kept."""
+    memory: dict[str, Any] = {}
+    """State of endpoints between calls, by endpoint family; each bounds its own."""
+    files_url: str = ""
+    """Base URL of the file server."""
+
+
+Answer = Callable[[Service, Call], "Mapping[str, Any] | Response"]
+"""Gives ``data`` of the envelope, or a whole response (a download). Raises ApiError."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """``since``: the lowest version, "1.0" for any; of several rows of one name the highest that fits answers."""
+
+    name: str
+    since: str
+    answer: Answer
+    fields: tuple[Field, ...] = ()
+    records: bool = False
+    """Whether it may change a run: then the call is offered as a record once it succeeded."""
+
+    @property
+    def version(self) -> Version:
+        return parsed(self.since)
+
+
+def parsed(version: str) -> Version:
+    """``2.14`` -> (2, 14)."""
+    major, _, minor = version.partition(".")
+    return int(major), int(minor or 0)
+
+
+def checked(fields: tuple[Field, ...], data: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` with each field checked, cast and defaulted; what is not in ``fields`` stays as it came. ApiError 400/12."""
+    found = dict(data)
+    for field in fields:
+        value = data.get(field.name, MISSING)
+        if value is MISSING or value is None:
+            _absent(field)
+            found[field.name] = field.default
+        else:
+            found[field.name] = _cast(field, value)
+    return found
+
+
+def _absent(field: Field) -> None:
+    if field.required:
+        if field.type is list and field.low:
+            raise failed_validation(
+                f"error for field '{field.name}'. value '[]' length is lower than allowed minimum '{field.low}'."
+            )
+        raise failed_validation(f"error for field '{field.name}'. field is required!")
+
+
+def _cast(field: Field, value: Any) -> Any:
+    if field.choices:
+        if value not in field.choices:
+            raise _wrong_type(field, value)
+        return value
+    if field.type is None:
+        return value
+    cast = _CASTS[field.type](value)
+    if cast is MISSING:
+        raise _wrong_type(field, value)
+    _bounded(field, cast)
+    return cast
+
+
+def _wrong_type(field: Field, value: Any) -> ApiError:
+    name = field.type_name or (field.type.__name__ if field.type else "")
+    return failed_validation(
+        f"error for field '{field.name}': ('value is wrong, expected type \"{name}\"', {value!r})."
+    )
+
+
+def _bounded(field: Field, value: Any) -> None:
+    if isinstance(value, list):
+        if field.low is not None and len(value) < field.low:
+            raise failed_validation(
+                f"error for field '{field.name}': value '{value}' length is lower than allowed minimum '{field.low}'.."
+            )
+        if field.high is not None and len(value) > field.high:
+            shown = str(value)[:1000]
+            raise failed_validation(
+                f"error for field '{field.name}': value '{shown}' length is bigger than allowed maximum '{field.high}'.."
+            )
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if field.low is not None and value < field.low:
+            raise failed_validation(
+                f"error for field '{field.name}': '{value}' is lower than minimum ('{field.low}').."
+            )
+        if field.high is not None and value > field.high:
+            raise failed_validation(
+                f"error for field '{field.name}': '{value}' is bigger than maximum ('{field.high}').."
+            )
+
+
+def _number(kind: type, value: Any) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return MISSING
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    return lambda value: value if isinstance(value, kind) else MISSING
+
+
+_CASTS: dict[type, Callable[[Any], Any]] = {
+    int: lambda value: _number(int, value),  # "7" is 7, as the server casts
+    float: lambda value: _number(float, value),
+    str: _exactly(str),
+    bool: _exactly(bool),
+    list: _exactly(list),
+    dict: _exactly(dict),
+}
