@@ -77,7 +77,7 @@ class Call(msgspec.Struct):
 
 
 class Service(msgspec.Struct):
-    """What answers rest on: the store, scrolls under way (bounded; see reads), the clock, and where runs are told to."""
+    """What answers rest on: the store, the clock, state between calls, and where runs are told to."""
 
     store: Store
     company: str
@@ -116,7 +116,7 @@ def parsed(version: str) -> Version:
 
 
 def checked(fields: tuple[Field, ...], data: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` with each field checked, cast and defaulted; what is not in ``fields`` stays as it came. ApiError 400/12."""
+    """``data`` with each field checked, cast and defaulted; what is not in ``fields`` stays. Raises ApiError 400/12."""
     found = dict(data)
     for field in fields:
         value = data.get(field.name, MISSING)
@@ -159,25 +159,18 @@ def _wrong_type(field: Field, value: Any) -> ApiError:
 
 
 def _bounded(field: Field, value: Any) -> None:
+    where = f"error for field '{field.name}'"
     if isinstance(value, list):
+        shown = f"value '{str(value)[:1000]}' length is"
         if field.low is not None and len(value) < field.low:
-            raise failed_validation(
-                f"error for field '{field.name}': value '{value}' length is lower than allowed minimum '{field.low}'.."
-            )
+            raise failed_validation(f"{where}: {shown} lower than allowed minimum '{field.low}'..")
         if field.high is not None and len(value) > field.high:
-            shown = str(value)[:1000]
-            raise failed_validation(
-                f"error for field '{field.name}': value '{shown}' length is bigger than allowed maximum '{field.high}'.."
-            )
+            raise failed_validation(f"{where}: {shown} bigger than allowed maximum '{field.high}'..")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if field.low is not None and value < field.low:
-            raise failed_validation(
-                f"error for field '{field.name}': '{value}' is lower than minimum ('{field.low}').."
-            )
+            raise failed_validation(f"{where}: '{value}' is lower than minimum ('{field.low}')..")
         if field.high is not None and value > field.high:
-            raise failed_validation(
-                f"error for field '{field.name}': '{value}' is bigger than maximum ('{field.high}').."
-            )
+            raise failed_validation(f"{where}: '{value}' is bigger than maximum ('{field.high}')..")
 
 
 def _number(kind: type, value: Any) -> Any:
