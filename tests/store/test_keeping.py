@@ -167,7 +167,7 @@ def test_many_threads_write_and_read(store: SqliteStore) -> None:
                 store.delete(Owner(name))
                 store.collect()
             store.add(points(name, 20), worker="w", now_ms=NOW)
-        except BaseException as error:  # noqa: BLE001  whatever it is, the test tells it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test tells it
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]

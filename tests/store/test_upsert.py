@@ -199,7 +199,8 @@ def test_a_large_plot_comes_back_whole_with_its_links(store: SqliteStore) -> Non
 
 
 def test_times_and_workers_that_are_missing_are_filled_in(store: SqliteStore) -> None:
-    sent = [{"type": LOG, "task": "t", "msg": "a"}, {"type": LOG, "task": "t", "msg": "b", "ts": 5, "worker": "own"}]
+    own: Event = {"type": LOG, "task": "t", "msg": "b", "ts": 5, "worker": "own"}
+    sent: list[Event] = [{"type": LOG, "task": "t", "msg": "a"}, own]
     store.add(sent, worker="w", now_ms=NOW)
     page, _ = store.log(TASK, descending=True)
     assert [(line["timestamp"], line["worker"], line["@timestamp"]) for line in page.events] == [
