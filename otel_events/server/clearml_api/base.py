@@ -8,13 +8,13 @@ missing field is 400/12.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 
-from otel_events.store import Store
+from otel_events.server.clearml_api.reads.scrolls import Scrolls
+from otel_events.store import Owner, Store
 
 Version = tuple[int, int]
 
@@ -61,8 +61,8 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct):
-    """One request, checked: ``data`` has every field of the endpoint (its default where it was not sent), and what
-    else came. ``lines``: the objects of an application/json-lines body. Times are epoch milliseconds."""
+    """One request, checked: ``data`` has the endpoint's fields that were sent or have a default, and what else
+    came. ``lines``: the objects of an application/json-lines body. Times are epoch milliseconds."""
 
     endpoint: str
     version: Version
@@ -76,22 +76,69 @@ class Call(msgspec.Struct):
     """Bytes of the request's body."""
 
 
-class Service(msgspec.Struct):
-    """What answers rest on: the store, the clock, state between calls, and where runs are told to."""
+class Attachment(msgspec.Struct, frozen=True):
+    """A download, in pieces."""
 
-    store: Store
-    company: str
-    now_ms: Callable[[], int]
-    offer: Callable[[Mapping[str, Any]], None] = lambda record: None
-    """Takes a call that changed something, as a record of source ``clearml``; raises when it could not be kept."""
-    memory: dict[str, Any] = {}
-    """State of endpoints between calls, by endpoint family; each bounds its own."""
-    files_url: str = ""
-    """Base URL of the file server."""
+    name: str
+    media_type: str
+    pieces: Iterable[bytes]
 
 
-Answer = Callable[[Service, Call], "Mapping[str, Any] | Response"]
-"""Gives ``data`` of the envelope, or a whole response (a download). Raises ApiError."""
+TASK, MODEL = "task", "model"
+"""Kinds of documents in the store. A task's has ``status``, a model's ``ready``."""
+LOCKED = ("publishing", "published")
+
+
+class Service:
+    """What answers rest on: the store, the clock, scrolls under way, and where runs are told to."""
+
+    def __init__(
+        self,
+        store: Store,
+        company: str,
+        now_ms: Callable[[], int],
+        clock: Callable[[], float],
+        offer: Callable[[Mapping[str, Any]], None] = lambda record: None,
+        files_url: str = "",
+    ) -> None:
+        """``clock``: monotonic seconds. ``offer`` takes a call that changed something, as a record of source
+        ``clearml``, and raises when it could not be kept. ``files_url``: base of the file server."""
+        self.store, self.company, self.now_ms, self.offer, self.files_url = store, company, now_ms, offer, files_url
+        self.scrolls = Scrolls(clock)
+
+    def document(self, owner: Owner) -> dict[str, Any] | None:
+        return self.store.get(MODEL if owner.model else TASK, owner.id)
+
+    def must_exist(self, owners: Sequence[Owner]) -> None:
+        """ApiError 400/101 or 400/201 that names all that were asked for, where one of them is unknown."""
+        if any(self.document(owner) is None for owner in owners):
+            ids = [owner.id for owner in owners]
+            raise invalid_model(*ids) if owners[0].model else invalid_task(*ids)
+
+    def name(self, owner: Owner) -> str:
+        return str((self.document(owner) or {}).get("name") or "")
+
+    def unlocked(self, owner: Owner, allow_locked: bool = False) -> Owner:
+        """``owner``, if its events may be changed: it exists, and is not published or the caller insists."""
+        found = self.document(owner)
+        if found is None:
+            if owner.model:
+                raise invalid_model(owner.id)
+            raise ApiError(400, 101, f"Invalid task id: id={owner.id}, company={self.company}")
+        if not allow_locked and is_locked(owner, found):
+            what, code = ("model", 201) if owner.model else ("task", 101)
+            where = f"company={self.company}, id={owner.id}"
+            raise ApiError(400, code, f"Cannot update events for a published {what}: {where}")
+        return owner
+
+
+def is_locked(owner: Owner, document: Mapping[str, Any]) -> bool:
+    """Whether a task or model is published: then its events change no more."""
+    return bool(document.get("ready")) if owner.model else document.get("status") in LOCKED
+
+
+Answer = Callable[[Service, Call], Mapping[str, Any] | Attachment]
+"""Gives ``data`` of the envelope, or a download. Raises ApiError."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -122,7 +169,9 @@ def checked(fields: tuple[Field, ...], data: Mapping[str, Any]) -> dict[str, Any
         value = data.get(field.name, MISSING)
         if value is MISSING or value is None:
             _absent(field)
-            found[field.name] = field.default
+            found.pop(field.name, None)  # a null counts as not sent
+            if field.default is not None:
+                found[field.name] = field.default
         else:
             found[field.name] = _cast(field, value)
     return found
