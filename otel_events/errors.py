@@ -27,6 +27,10 @@ class ConfigError(OtelEventsError, ValueError):
     """A setting is wrong; the message names the setting and what it takes."""
 
 
+class SourceError(OtelEventsError):
+    """A source that is asked (a dashboard, an API) did not answer as it should; the message names it and what to do."""
+
+
 class JournalError(OtelEventsError):
     """The journal cannot be opened or written; the message names the file and the next step."""
 

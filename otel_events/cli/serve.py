@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from socket import socket
 from typing import Annotated, Literal
 
 import typer
 from starlette.routing import BaseRoute
 
+from otel_events.cli import pollers
 from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.otlp import from_env
 from otel_events.pipeline.gateway import Gateway, GatewayConfig, Unsent
+from otel_events.pipeline.poll import Poll
 from otel_events.pipeline.state import Timing
-from otel_events.server import ray
-from otel_events.server.auth import TOKEN_VARIABLE, access
+from otel_events.server import metadata, ray
+from otel_events.server.auth import TOKEN_VARIABLE, Access, access
 from otel_events.server.run import bind, run
+from otel_events.sources.ray_workflow_files import Files
 from otel_events.structured import teller
 
 SECOND = 1_000_000_000
@@ -71,6 +77,11 @@ def serve(
     keep_records: Records = False,
     stat_tag: StatTags = None,
     console: Console = "off",
+    ray_workflows: pollers.Workflows = None,
+    ray_dashboard: pollers.DashboardUrl = "",
+    ray_session: pollers.Session = "",
+    ray_token_file: pollers.RayToken = "",
+    poll: pollers.Seconds = 5.0,
 ) -> None:
     """Take events over HTTP, keep them in the journal, send OTLP, serve metrics; until SIGTERM.
 
@@ -86,33 +97,64 @@ def serve(
         otel-events serve
         curl localhost:4319/v1/events -H 'Content-Type: application/x-ndjson' --data-binary @events.jsonl
         OTEL_EVENTS_TOKEN=$(openssl rand -hex 32) otel-events serve --host 0.0.0.0
+        otel-events serve --ray-dashboard http://127.0.0.1:8265
+        otel-events serve --ray-workflows s3://bucket/ray
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr()
     rules = access(host, os.environ.get(TOKEN_VARIABLE, ""), token_file)
     path = journal_path(journal)
+    timing = Timing(grace=int(grace * SECOND), max_open=int(max_open * 3600 * SECOND))
     config = GatewayConfig(
-        journal=path,
-        otlp=from_env(os.environ),
-        timing=Timing(grace=int(grace * SECOND), max_open=int(max_open * 3600 * SECOND)),
+        path,
+        from_env(os.environ),
+        timing,
         max_bytes=journal_mib << 20,
         max_age=int(journal_days * 24 * 3600 * SECOND),
         keep_records=keep_records,
         stat_tags=tuple(stat_tag or ()),
     )
+    stored = pollers.storages(ray_workflows)
+    asked = pollers.places(stored, pollers.dashboard(ray_dashboard, ray_session, ray_token_file), path, config.max_age)
     with bind(host, port) as listener:
         gateway = Gateway.open(config)
         if console != "off":
             gateway.tell(teller(json=console == "json"))
-        told = f"listening on {url(host, listener.getsockname()[1])}, journal {path}"
-        left = run(gateway, listener, rules, drain, started=lambda: say(told), more=endpoints(gateway))
-    say(ended(left))
+        say(ended(answering(gateway, listener, rules, drain, Poll(gateway, asked, poll), path, [*stored.values()])))
 
 
-def endpoints(gateway: Gateway) -> list[BaseRoute]:
+def answering(
+    gateway: Gateway,
+    listener: socket,
+    rules: Access,
+    drain: float,
+    polling: Poll,
+    journal: Path,
+    storages: Sequence[Files],
+) -> Unsent:
+    """Serve and poll until a signal; what is left to send."""
+    host, port = rules.host, listener.getsockname()[1]
+    more = endpoints(gateway, journal, storages)
+    told = f"listening on {url(host, port)}, journal {journal}"
+    left = run(gateway, listener, rules, drain, started=lambda: begin(polling, told), more=more)
+    polling.stop()
+    return left
+
+
+def log_to_stderr() -> None:
+    """Warnings and worse, a line each."""
+    told = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=told)
+
+
+def begin(polling: Poll, told: str) -> None:
+    """Poll from now on, and say that the gateway is up."""
+    polling.start()
+    say(told)
+
+
+def endpoints(gateway: Gateway, journal: Path, storages: Sequence[Files]) -> list[BaseRoute]:
     """Routes of sources and queries that have endpoints of their own."""
-    return [*ray.routes(gateway)]
+    return [*ray.routes(gateway), *metadata.routes(journal, storages)]
 
 
 def url(host: str, port: int) -> str:

@@ -32,11 +32,12 @@ class Place(Protocol):
 
 
 class Polled(msgspec.Struct, frozen=True):
-    """A place, the source that decodes its records, and the name that a log calls it by."""
+    """A place, the source that decodes its records (and the hint it needs), and the name that a log calls it by."""
 
     source: str
     place: Place
     name: str
+    hint: str = ""
 
 
 class Poll:
@@ -75,14 +76,15 @@ class Poll:
                 self._ask(one)
                 self._told.pop(one.name, None)
             except OtelEventsError as error:
-                self._tell(one, str(error))
+                if "draining" not in self._gateway.health().reasons:
+                    self._tell(one, str(error))
             except Exception as error:
                 if self._told.get(one.name) != str(error):
                     _logger.exception("polling %s failed; it is asked again", one.name)
                 self._told[one.name] = str(error)
 
     def _ask(self, one: Polled) -> None:
-        records = [Record(body, where=where) for where, body in one.place.poll(self._clock())]
+        records = [Record(body, one.hint, where) for where, body in one.place.poll(self._clock())]
         if records:
             self._gateway.ingest(one.source, records)
         one.place.kept()

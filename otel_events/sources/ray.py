@@ -1,4 +1,5 @@
-"""Ray's event export (2.49 and later): one event, the array that Ray POSTs, or a recorded POST with its body.
+"""Ray's event export (2.49 and later): one event, the array that Ray POSTs, or a recorded POST with its body; and, by
+hint, what its dashboard answers when it is asked (ray_jobs, ray_state).
 
 Keys may be camelCase or snake_case (RAY_DASHBOARD_AGGREGATOR_AGENT_PRESERVE_PROTO_FIELD_NAME). Events of one record
 share what its definitions tell of a task; the fold joins the rest, whichever way events are cut into records.
@@ -14,7 +15,7 @@ import msgspec
 
 from otel_events.errors import DecodeError, PartlyDecoded
 from otel_events.event import AnyEvent
-from otel_events.sources import ray_cluster, ray_tasks
+from otel_events.sources import ray_cluster, ray_jobs, ray_state, ray_tasks
 from otel_events.sources.ray_fields import wrong
 from otel_events.sources.ray_shapes import RayEvent
 from otel_events.sources.ray_tasks import Names
@@ -50,8 +51,17 @@ BODIES: tuple[tuple[str, Make], ...] = (
 """Field that holds the body of an event that is no task's -> what it becomes."""
 
 
+ASKED: dict[str, Callable[[bytes, str], list[AnyEvent]]] = {
+    ray_jobs.HINT: ray_jobs.decode,
+    ray_state.HINT: ray_state.decode,
+}
+"""Hint of a record that an answer of the dashboard is in -> what decodes it."""
+
+
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     """The events of one record. Raises DecodeError for what is none, PartlyDecoded where a part of an array is none."""
+    if hint in ASKED:
+        return ASKED[hint](record, hint)
     start = record.lstrip()[:1]
     if start == b"[":
         return _array(record)
