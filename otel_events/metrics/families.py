@@ -107,6 +107,14 @@ LAST_SUCCESS = _gauge(
 )
 CACHE = _counter("otel_events_cache_total", "Ended attempts that told a cache status.", "{attempt}", "status")
 
+RAY_ACTORS = _gauge("otel_events_ray_actors", "Actors of Ray that are alive, by class.", "{actor}")
+RAY_RESTARTS = _counter(
+    "otel_events_ray_actor_restarts_total", "Lives of Ray's actors that a restart ended.", "{restart}"
+)
+RAY_NODES = _gauge(
+    "otel_events_ray_nodes", "Nodes of Ray's clusters that came and have not been told dead.", "{node}", common=False
+)
+
 RECEIVED = _own("otel_events_records_received_total", "Records taken in, decodable or not.", "{record}", "source")
 ACCEPTED = _own("otel_events_events_accepted_total", "Events new to the journal.", "{event}", "source")
 DUPLICATE = _own("otel_events_events_duplicate_total", "Events that were in the journal already.", "{event}", "source")
@@ -133,10 +141,14 @@ BUILD = _gauge("otel_events_build_info", "Always 1; the labels say what runs.", 
 
 FAMILIES: tuple[Family, ...] = (
     *(RUNS, ATTEMPTS, RUN_DURATION, QUEUE_DURATION, ACTIVE, OLDEST, LAST_SUCCESS, CACHE),
+    *(RAY_ACTORS, RAY_RESTARTS, RAY_NODES),
     *(RECEIVED, ACCEPTED, DUPLICATE, LATE, DEAD, DROPPED, ILLEGAL, SENT, FAILED, RETRIED),
     *(JOURNAL_EVENTS, JOURNAL_BYTES, UNACKED, OVERFLOW, REFUSED, BUILD),
 )
 """In the order in which they are shown. The families of stats follow, sorted by name."""
+
+COUNTED_WHEN_READ = (ACTIVE, RAY_ACTORS, RAY_NODES)
+"""Gauges of the runs that are under way at that moment."""
 
 BY_SOURCE = (RECEIVED, ACCEPTED, DUPLICATE, LATE, DEAD)
 """Counters that start at 0 together when a source is first heard of."""

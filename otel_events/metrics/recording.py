@@ -21,13 +21,11 @@ from otel_events.metrics.families import ENDINGS, FAMILIES, NANO, STAT_CAP, Fami
 from otel_events.metrics.series import UNTOLD, Counter, Gauge, Histogram, Key, Store
 from otel_events.metrics.stats import Stats
 from otel_events.metrics.text import clean
+from otel_events.metrics.under_way import FOREVER, Count, count
 from otel_events.telemetry import Exemplar, MetricData, Point
 
 Active = Callable[[], Iterable[tuple[Labels, str, int]]]
 """Gives (labels, phase, start in ns; 0 unknown) of each run under way."""
-
-FOREVER = 1 << 63
-"""A start later than any (ns)."""
 
 REMEMBERED = 1 << 16
 """Entries of a cache that only saves time; it is emptied when full."""
@@ -92,7 +90,8 @@ class Metrics:
         for family in FAMILIES:
             foreign = cap is not None and family.labels[:1] == ("source",)  # other labels have values of ours only
             known = msgspec.structs.replace(family, cap=cap) if foreign else family
-            folded = self._fold if family in (table.ACTIVE, table.OVERFLOW) else self._overflow
+            read = family in (*table.COUNTED_WHEN_READ, table.OVERFLOW)
+            folded = self._fold if read else self._overflow
             self._stores[family.name] = Store.of(known, NANO if family.type == "histogram" else 1, folded)
         self._stats = Stats(
             tags,
@@ -233,6 +232,10 @@ class Metrics:
         """An attempt told its cache status."""
         self._count(table.CACHE, (*labels, status))
 
+    def restarted(self, labels: Labels) -> None:
+        """A life of an actor of Ray ended by a restart."""
+        self._count(table.RAY_RESTARTS, labels)
+
     def stat(self, labels: Labels, stat: Stat, exemplar: Exemplar | None = None) -> None:
         """A task reported a number. What no family can take is counted in ``otel_events_refused_stats_total``."""
         self._stats.take(labels, stat, exemplar)
@@ -327,27 +330,26 @@ class Metrics:
 
         A series that was there before stays, at 0. Overflow is what one reading folded at most, so that reading again
         counts nothing anew."""
-        groups: dict[tuple[Labels, str], list[int]] = {}
-        for labels, phase, start in self.active():
-            group = groups.get((labels, phase))
-            if group is None:
-                groups[labels, phase] = [1, start or FOREVER]
-            else:
-                group[0] += 1
-                if 0 < start < group[1]:
-                    group[1] = start
-        store: Store[Gauge] = self._stores[table.ACTIVE.name]
+        found = count(self.active())
+        placed = {family.name: self._gauge(family, found[family.name]) for family in table.COUNTED_WHEN_READ}
+        oldest: dict[Key, int] = {}
+        for raw, key in placed[table.ACTIVE.name].items():
+            oldest[key] = min(found[table.ACTIVE.name][raw].start, oldest.get(key, FOREVER))
+        return [Point(key, start / NANO) for key, start in sorted(oldest.items()) if start < FOREVER]
+
+    def _gauge(self, family: Family, counts: Mapping[Key, Count]) -> dict[Key, Key]:
+        """Set all series of a family to these counts; which series each of the label values went to."""
+        store: Store[Gauge] = self._stores[family.name]
         for cell in store.series.values():
             cell.value = 0.0
-        oldest: dict[Key, int] = {}
         self._folded = 0
-        for (labels, phase), (number, start) in sorted(groups.items()):
-            key = store.place((*labels, phase))
-            store.series[key].value += number
-            oldest[key] = min(start, oldest.get(key, FOREVER))
-        overflow: Counter = self._stores[table.OVERFLOW.name].cell((table.ACTIVE.name,))
-        overflow.value = max(overflow.value, self._folded)
-        return [Point(key, start / NANO) for key, start in sorted(oldest.items()) if start < FOREVER]
+        placed = {raw: store.place(raw) for raw in sorted(counts)}
+        for raw, key in placed.items():
+            store.series[key].value += counts[raw].number
+        if self._folded:
+            overflow: Counter = self._stores[table.OVERFLOW.name].cell((family.name,))
+            overflow.value = max(overflow.value, self._folded)
+        return placed
 
     def snapshot(self) -> bytes:
         """All counts, for ``restore`` after a restart."""

@@ -9,6 +9,9 @@ from otel_events.spans import NANO, Context
 from otel_events.telemetry import Exemplar
 from otel_events.traces import Closed
 
+RESTARTED = "RESTARTING"
+"""Ray's word for what ended all lives of an actor but the last."""
+
 INCOMPLETE = "incomplete"
 """The ``outcome`` label of what was closed without one."""
 
@@ -33,6 +36,8 @@ def count_attempt(metrics: Metrics, closed: Closed) -> None:
     cache = attempt.attributes.get("otel_events.cache.status")
     if cache:
         metrics.cache(labels, str(cache))
+    if attempt.native == RESTARTED and attempt.run.source == "ray":
+        metrics.restarted(labels)
     if attempt.illegal:
         metrics.illegal(attempt.illegal)
 
