@@ -104,22 +104,24 @@ def serve(
     rules = access(host, os.environ.get(TOKEN_VARIABLE, ""), token_file)
     path = journal_path(journal)
     timing = Timing(grace=int(grace * SECOND), max_open=int(max_open * 3600 * SECOND))
+    size, age = journal_mib << 20, int(journal_days * 24 * 3600 * SECOND)
     config = GatewayConfig(
-        path,
-        from_env(os.environ),
-        timing,
-        max_bytes=journal_mib << 20,
-        max_age=int(journal_days * 24 * 3600 * SECOND),
-        keep_records=keep_records,
+        path, from_env(os.environ), timing, max_bytes=size, max_age=age, keep_records=keep_records,
         stat_tags=tuple(stat_tag or ()),
-    )
+    )  # fmt: skip
     stored = pollers.storages(ray_workflows)
     asked = pollers.places(stored, pollers.dashboard(ray_dashboard, ray_session, ray_token_file), path, config.max_age)
     with bind(host, port) as listener:
-        gateway = Gateway.open(config)
-        if console != "off":
-            gateway.tell(teller(json=console == "json"))
+        gateway = opened(config, console)
         say(ended(answering(gateway, listener, rules, drain, Poll(gateway, asked, poll), path, [*stored.values()])))
+
+
+def opened(config: GatewayConfig, console: str) -> Gateway:
+    """The gateway, which writes its events to the console too where that is asked for."""
+    gateway = Gateway.open(config)
+    if console != "off":
+        gateway.tell(teller(json=console == "json"))
+    return gateway
 
 
 def answering(
