@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_events.context import current_context, current_run
+    from otel_events.context import current_context, current_run, env_context
     from otel_events.errors import OtelEventsError
     from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.execution_span import ExecutionSpan
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from otel_events.metadata import get_metadata
     from otel_events.sources import decoder
     from otel_events.task import task, workflow
+    from otel_events.tasks.options import RecoverableError
     from otel_events.tasks.output import OutputMetadata, SerializableToString
 
 __version__: str
@@ -30,6 +31,7 @@ _HOME = {
     "OtelEventsError": "errors",
     "OutputMetadata": "tasks.output",
     "PhaseChange": "event",
+    "RecoverableError": "tasks.options",
     "Report": "event",
     "Run": "event",
     "SerializableToString": "tasks.output",
@@ -38,6 +40,7 @@ _HOME = {
     "current_context": "context",
     "current_run": "context",
     "decoder": "sources",
+    "env_context": "context",
     "get_metadata": "metadata",
     "task": "task",
     "workflow": "task",
@@ -52,6 +55,7 @@ __all__ = [
     "OtelEventsError",
     "OutputMetadata",
     "PhaseChange",
+    "RecoverableError",
     "Report",
     "Run",
     "SerializableToString",
@@ -61,6 +65,7 @@ __all__ = [
     "current_context",
     "current_run",
     "decoder",
+    "env_context",
     "get_metadata",
     "task",
     "workflow",

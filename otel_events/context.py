@@ -14,20 +14,24 @@ Outside of any run it is the same with nothing behind it: stats and metadata go 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from opentelemetry import trace
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach
 
 from otel_events.event import Report, Run
-from otel_events.identity import span_id, trace_id
-from otel_events.pipeline.live import emit, new_id
+from otel_events.identity import is_sampled, parse_traceparent, traceparent
+from otel_events.pipeline.live import emit, fault, new_id
+from otel_events.pipeline.own import SOURCE, OwnAttempt
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -39,18 +43,25 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 """What ids are outside of any run, as flytekit has it."""
+TRACEPARENT = "TRACEPARENT"
+"""Variable of a child process: the W3C trace context that it is started in (OpenTelemetry, "Environment Variables as
+Context Propagation Carriers")."""
+PARENT = "OTEL_EVENTS_PARENT"
+"""Variable of a child process: the run that it is a part of, as JSON of event.Run."""
 
 
-class TaskContext:
+class TaskContext(OwnAttempt):
     """One attempt of one run, as the code in it sees it. Each part is made when it is first asked for.
 
     ``run``: None outside of any. From any thread: whoever holds the context tells of its run.
     """
 
-    __slots__ = ("_decks", "_logger", "_logging", "_stats", "_tracker", "run")
+    __slots__ = ("_decks", "_logger", "_logging", "_stats", "_tracker", "handed")
 
-    def __init__(self, run: Run | None) -> None:
-        self.run = run
+    def __init__(self, run: Run | None, trace: bytes = b"") -> None:
+        super().__init__(run, trace)
+        self.handed = False
+        """Whether the run is another process's."""
         self._stats: Stats | None = None
         self._logging: Logger | None = None
         self._logger: FilteringBoundLogger | None = None
@@ -121,6 +132,20 @@ class TaskContext:
             self._decks = []
         return self._decks
 
+    @property
+    def has_decks(self) -> bool:
+        return bool(self._decks)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are decks or output metadata to look at when the attempt ends."""
+        return bool(self._decks) or self._tracker is not None
+
+    @property
+    def tracker(self) -> OutputMetadataTracker | None:
+        """The output metadata, if anything was said."""
+        return self._tracker
+
     def get_deck(self) -> str:
         """The page of this attempt's decks as they stand, as HTML."""
         return str(import_module("otel_events.deck").page(self))  # as above
@@ -158,25 +183,121 @@ def current_context() -> TaskContext:
     return _current.get() or TaskContext(None)
 
 
+class _OwnSpan(trace.NonRecordingSpan):
+    """The span of an attempt, for OpenTelemetry: spans that are started under it become its children, although it is
+    sent only at the end. Its ids are derived when somebody asks for them."""
+
+    def __init__(self, own: OwnAttempt) -> None:
+        self._own = own
+
+    def get_span_context(self) -> trace.SpanContext:
+        own = self._own
+        return trace.SpanContext(
+            trace_id=int.from_bytes(own.trace_id, "big"),
+            span_id=int.from_bytes(own.span_id, "big"),
+            is_remote=False,
+            trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+        )
+
+    def __repr__(self) -> str:
+        return f"OwnSpan({self.get_span_context()!r})"
+
+
 def otel_context(run: Run) -> OtelContext:
-    """An OpenTelemetry context whose current span is the one that will be sent for this attempt: spans that are
-    started in it become its children, although it is sent only at the end."""
-    where = trace.SpanContext(
-        trace_id=int.from_bytes(trace_id(run.source, run.namespace, run.root), "big"),
-        span_id=int.from_bytes(span_id(run.source, run.namespace, run.id, run.attempt, run.kind), "big"),
-        is_remote=False,
-        trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
-    )
-    return trace.set_span_in_context(trace.NonRecordingSpan(where))
+    """An OpenTelemetry context whose current span is the one that will be sent for this attempt."""
+    return trace.set_span_in_context(_OwnSpan(OwnAttempt(run)))
+
+
+Tokens = tuple[Token[TaskContext | None], Token[OtelContext] | None]
+
+
+def enter(context: TaskContext) -> Tokens:
+    """Make the attempt the current one, for us and for OpenTelemetry, in this thread or asyncio task."""
+    outer = attach(trace.set_span_in_context(_OwnSpan(context))) if context.run is not None else None
+    return _current.set(context), outer
+
+
+def leave(tokens: Tokens) -> None:
+    """Undo ``enter``, in the same thread or task."""
+    inner, outer = tokens
+    _current.reset(inner)
+    if outer is not None:
+        detach(outer)
 
 
 @contextmanager
-def entered(run: Run) -> Iterator[TaskContext]:
-    """Make ``run`` the current one, for us and for OpenTelemetry, in this thread or asyncio task."""
-    context = TaskContext(run)
-    token, outer = _current.set(context), attach(otel_context(run))
+def entered(run: Run, trace: bytes = b"") -> Iterator[TaskContext]:
+    """Make ``run`` the current one, for us and for OpenTelemetry, in this thread or asyncio task. ``trace``: id of its
+    trace, where that does not follow from its root."""
+    context = TaskContext(run, trace)
+    tokens = enter(context)
     try:
         yield context
     finally:
-        detach(outer)
-        _current.reset(token)
+        leave(tokens)
+
+
+# --- other processes -------------------------------------------------------------------------------------------------
+
+
+def env_context(context: TaskContext | None = None) -> dict[str, str]:
+    """Variables for a child process or a remote job, so that what runs there is part of this run (the one at hand,
+    unless another is given); {} outside of any. ``otel-events context`` prints the same for a shell.
+
+        subprocess.run(command, env=os.environ | env_context())
+    """
+    context = context or current_context()
+    if context.run is None:
+        where = trace.get_current_span().get_span_context()
+        return {TRACEPARENT: _told(where)} if where.is_valid else {}
+    return {
+        TRACEPARENT: traceparent(context.trace_id, context.span_id),
+        PARENT: msgspec.json.encode(context.run).decode(),
+    }
+
+
+def _told(where: trace.SpanContext) -> str:
+    ids = where.trace_id.to_bytes(16, "big"), where.span_id.to_bytes(8, "big")
+    return traceparent(*ids, sampled=where.trace_flags.sampled)
+
+
+Caller = tuple[Run | None, str, bytes]
+"""(the run that a new one is part of; the W3C context of the span that it is under, "" where that follows from the
+run's id; id of the trace, b"" where it follows from the root's)."""
+
+
+def caller() -> Caller:
+    """What a run that begins here is a part of: the run at hand, else the user's own span, else what the process was
+    started with."""
+    context = _current.get()
+    if context is None or context.run is None:
+        where = trace.get_current_span().get_span_context()
+        if where.is_valid and where.trace_flags.sampled:
+            return None, _told(where), where.trace_id.to_bytes(16, "big")
+        return inherited()
+    run = context.run
+    if run.source == SOURCE and not run.namespace and not (context.handed and run.attempt > 1):
+        return run, "", context.trace
+    return run, traceparent(context.trace_id, context.span_id), context.trace_id
+
+
+@cache
+def inherited() -> Caller:
+    """What the environment says that this process is a part of; asked once."""
+    told, run = os.environ.get(TRACEPARENT, ""), None
+    try:
+        if text := os.environ.get(PARENT, ""):
+            run = msgspec.json.decode(text, type=Run)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        fault(f"the variable {PARENT}", error)
+    ids = parse_traceparent(told)
+    if ids is None or not is_sampled(told):
+        ids = None
+    if run is None:
+        return (None, told, ids[0]) if ids else (None, "", b"")
+    own = OwnAttempt(run)
+    derived = own.trace_id, own.span_id
+    if run.source == SOURCE and not run.namespace and ids in (None, derived) and run.attempt < 2:
+        return run, "", b""
+    found = ids or derived
+    return run, traceparent(*found), b"" if found[0] == derived[0] and run.source == SOURCE else found[0]

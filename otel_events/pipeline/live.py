@@ -26,6 +26,7 @@ from otel_events.errors import OtelEventsError
 from otel_events.event import AnyEvent
 from otel_events.otlp import from_env
 from otel_events.pipeline.gateway import Gateway
+from otel_events.pipeline.own import Told, change
 from otel_events.pipeline.settings import GatewayConfig
 from otel_events.pipeline.state import SECOND, Timing
 
@@ -52,7 +53,7 @@ class Live:
         dropped: Callable[[int], object] = lambda count: None,
     ) -> None:
         self._take, self._tick, self._tell_dropped = take, tick, dropped
-        self._queue: deque[AnyEvent] = deque()
+        self._queue: deque[AnyEvent | Told] = deque()
         self._pumping = threading.Lock()
         self._stopped = threading.Event()
         self._dropped = 0
@@ -60,7 +61,7 @@ class Live:
         self._thread = threading.Thread(target=self._work, name="otel-events", daemon=True)
         self._thread.start()
 
-    def emit(self, event: AnyEvent) -> None:
+    def emit(self, event: AnyEvent | Told) -> None:
         if self._stopped.is_set() or len(self._queue) >= QUEUE:
             self._dropped += 1
         else:
@@ -85,7 +86,8 @@ class Live:
             if self._dropped:
                 count, self._dropped = self._dropped, 0
                 self._tell_dropped(count)
-            self._move([self._queue.popleft() for _ in range(len(self._queue))])
+            taken = [self._queue.popleft() for _ in range(len(self._queue))]
+            self._move([change(one) if isinstance(one, tuple) else one for one in taken])
         finally:
             self._pumping.release()
 
@@ -156,7 +158,7 @@ def install(live: Live | None) -> None:
     _live = live
 
 
-def emit(event: AnyEvent) -> None:
+def emit(event: AnyEvent | Told) -> None:
     """Hand over an event of this process. Raises nothing, waits for nothing; without ``configure()`` does nothing."""
     live = _live
     if live is not None:

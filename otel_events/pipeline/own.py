@@ -1,0 +1,74 @@
+"""Runs of this process, as they are told: one object for each attempt, handed over with each of its changes of phase.
+
+The caller pays for what it hands over, so that holds what is known and makes nothing: events are made of it by the
+thread behind.
+"""
+
+from __future__ import annotations
+
+from otel_events.event import Error, Kind, Link, PhaseChange, Run, Scalar
+from otel_events.identity import span_id, trace_id
+
+SOURCE = "python"
+NOTHING: dict[str, Scalar] = {}
+
+
+class Definition:
+    """What is the same in all runs of a function."""
+
+    __slots__ = ("attributes", "kind", "name")
+
+    def __init__(self, kind: Kind, name: str, attributes: dict[str, Scalar]) -> None:
+        self.kind, self.name, self.attributes = kind, name, attributes
+
+
+class OwnAttempt:
+    """One attempt of one run of this process; ``run`` None: outside of any.
+
+    ``trace``: id of its trace where somebody else made that; b"" where it follows from the root's id. ``outcome``,
+    ``error`` and ``links`` are set before the outcome is handed over.
+    """
+
+    __slots__ = ("error", "links", "outcome", "run", "trace")
+
+    def __init__(self, run: Run | None, trace: bytes = b"") -> None:
+        self.run, self.trace = run, trace
+        self.outcome = ""
+        self.error: Error | None = None
+        self.links: tuple[Link, ...] = ()
+
+    @property
+    def trace_id(self) -> bytes:
+        """Of the trace that its span will be in; b"" outside of any run."""
+        run = self.run
+        if run is None:
+            return b""
+        return self.trace or trace_id(run.source, run.namespace, run.root)
+
+    @property
+    def span_id(self) -> bytes:
+        """Of the span that will be sent; b"" outside of any run."""
+        run = self.run
+        return span_id(run.source, run.namespace, run.id, run.attempt, run.kind) if run is not None else b""
+
+
+Told = tuple[OwnAttempt, str, int, dict[str, Scalar]]
+"""A change of phase: (attempt, phase, time in ns, attributes)."""
+
+
+def change(told: Told) -> PhaseChange:
+    """The event of it."""
+    own, phase, time, attributes = told
+    run = own.run
+    assert run is not None, "only a run has phases"  # noqa: S101  # told by attempts of runs alone
+    over = phase == own.outcome
+    return PhaseChange(
+        id=f"{run.id}:{run.attempt}:{phase}",  # a run goes into each of these phases once
+        time=time,
+        run=run,
+        phase=phase,
+        native=phase,
+        error=own.error if over else None,
+        links=own.links if over else (),
+        attributes=attributes,
+    )
