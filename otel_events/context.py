@@ -183,7 +183,7 @@ def current_context() -> TaskContext:
     return _current.get() or TaskContext(None)
 
 
-class _OwnSpan(trace.NonRecordingSpan):
+class OwnSpan(trace.NonRecordingSpan):
     """The span of an attempt, for OpenTelemetry: spans that are started under it become its children, although it is
     sent only at the end. Its ids are derived when somebody asks for them."""
 
@@ -205,7 +205,7 @@ class _OwnSpan(trace.NonRecordingSpan):
 
 def otel_context(run: Run) -> OtelContext:
     """An OpenTelemetry context whose current span is the one that will be sent for this attempt."""
-    return trace.set_span_in_context(_OwnSpan(OwnAttempt(run)))
+    return trace.set_span_in_context(OwnSpan(OwnAttempt(run)))
 
 
 Tokens = tuple[Token[TaskContext | None], Token[OtelContext] | None]
@@ -213,7 +213,7 @@ Tokens = tuple[Token[TaskContext | None], Token[OtelContext] | None]
 
 def enter(context: TaskContext) -> Tokens:
     """Make the attempt the current one, for us and for OpenTelemetry, in this thread or asyncio task."""
-    outer = attach(trace.set_span_in_context(_OwnSpan(context))) if context.run is not None else None
+    outer = attach(trace.set_span_in_context(OwnSpan(context))) if context.run is not None else None
     return _current.set(context), outer
 
 
