@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from benchmarks import equality, sink, workload
+from benchmarks import equality, sink, store, workload
 from benchmarks.naive import Naive
 from benchmarks.ours import Replay, Streaming
 
@@ -62,6 +62,7 @@ def main() -> None:
     if not options.quick:
         growth()
         memory()
+        store.main()
 
 
 def compare(name: str, baseline: Make, ours: Make, gate: float, url: str, rounds: int) -> None:

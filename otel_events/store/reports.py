@@ -10,7 +10,12 @@ from otel_events.store.model import IMAGE, Bounds, Series
 from otel_events.store.read import Events
 
 _LOW, _HIGH = -(2**63), 2**63 - 1
-_WITHIN = "series = ? AND slot = 0 AND iter BETWEEN ? AND ?"
+_SELECT = "SELECT series, slot, iter, time, received, worker, body FROM report"
+
+
+def _shown(series: Series) -> str:
+    """The rows of a series that have an iteration; an image without a URL is nothing to show."""
+    return "series = ?1 AND slot = 0" + (" AND url <> ''" if series.type == IMAGE else "")
 
 
 def reports(
@@ -26,11 +31,8 @@ def reports(
             if not kept:
                 continue
             bottom = kept[-1]
-        rows = db.execute(
-            "SELECT series, slot, iter, time, received, worker, body FROM report"
-            f" WHERE {_WITHIN} ORDER BY iter DESC, key",
-            (s.id, *_range(bottom, high)),
-        )
+        within = f"{_shown(s)} AND iter BETWEEN ?2 AND ?3"
+        rows = db.execute(f"{_SELECT} WHERE {within} ORDER BY iter DESC, key", (s.id, *_range(bottom, high)))
         found += [events.report(row) for row in rows]
     return found
 
@@ -41,8 +43,9 @@ def iterations(
     way = "ASC" if up else "DESC"
     found: set[int] = set()
     for s in series:
+        within = f"{_shown(s)} AND iter BETWEEN ?2 AND ?3"
         rows = db.execute(
-            f"SELECT DISTINCT iter FROM report WHERE {_WITHIN} ORDER BY iter {way} LIMIT ?",
+            f"SELECT DISTINCT iter FROM report WHERE {within} ORDER BY iter {way} LIMIT ?4",
             (s.id, *_range(low, high), newest),
         )
         found.update(row[0] for row in rows)
@@ -50,21 +53,20 @@ def iterations(
 
 
 def span(db: sqlite3.Connection, series: Series) -> Bounds:
+    shown = _shown(series)
     if series.type == IMAGE:
-        text = (
-            "SELECT count(*), min(newest), max(newest) FROM"
-            " (SELECT max(iter) newest FROM report WHERE series = ? AND slot = 0 GROUP BY url)"
-        )
+        newest = f"SELECT max(iter) newest FROM report WHERE {shown} GROUP BY url"
+        text = f"SELECT count(*), min(newest), max(newest) FROM ({newest})"
     else:
-        text = "SELECT count(*), min(iter), max(iter) FROM report WHERE series = ? AND slot = 0"
+        text = f"SELECT count(*), min(iter), max(iter) FROM report WHERE {shown}"
     return Bounds(*db.execute(text, (series.id,)).fetchone())
 
 
 def overwritten(db: sqlite3.Connection, series: Series) -> int | None:
+    shown = _shown(series)
+    newest = f"SELECT url FROM report WHERE {shown} ORDER BY iter DESC, url DESC LIMIT 1"
     row = db.execute(
-        "SELECT DISTINCT iter FROM report WHERE series = ?1 AND slot = 0 AND url ="
-        " (SELECT url FROM report WHERE series = ?1 AND slot = 0 ORDER BY iter DESC, url DESC LIMIT 1)"
-        " ORDER BY iter DESC LIMIT 1 OFFSET 1",
+        f"SELECT DISTINCT iter FROM report WHERE {shown} AND url = ({newest}) ORDER BY iter DESC LIMIT 1 OFFSET 1",
         (series.id,),
     ).fetchone()
     return None if row is None else row[0]

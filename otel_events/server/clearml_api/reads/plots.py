@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,10 +17,36 @@ from otel_events.server.clearml_api.reads.asked import (
 )
 from otel_events.store import IMAGE, PLOT, Owner, Series
 
-_PAGE, _OLD_PAGE = 1_000, 10_000
-_IMAGES_PAGE = 500
-
 Event = dict[str, Any]
+Group = Callable[[Series], tuple[str, ...]]
+
+
+def _by_variant(series: Series) -> tuple[str, ...]:
+    return (series.metric, series.variant)
+
+
+def _by_metric(series: Series) -> tuple[str, ...]:
+    return (series.metric,)
+
+
+def _by_task(series: Series) -> tuple[str, ...]:
+    return ()
+
+
+class _Question(NamedTuple):
+    """``group``: of what the newest iterations are taken. ``page``: its events. ``name``: the answer's field."""
+
+    type: str
+    group: Group
+    page: int
+    name: str
+
+
+_OLD_PLOTS = _Question(PLOT, _by_variant, 10_000, "plots")
+_OLD_IMAGES = _Question(IMAGE, _by_variant, 10_000, "images")
+_IMAGES = _Question(IMAGE, _by_task, 500, "images")
+_PLOTS = _Question(PLOT, _by_metric, 1_000, "plots")
+_PLOTS_OF_TASK = _Question(PLOT, _by_task, 1_000, "plots")
 
 
 def get_task_plots(service: Service, call: Call) -> dict[str, Any]:
@@ -31,69 +57,83 @@ def get_task_plots(service: Service, call: Call) -> dict[str, Any]:
 
 
 def get_task_plots_1_0(service: Service, call: Call) -> dict[str, Any]:
-    """Before 1.8: of the newest 10,000 plots those of the newest ``iters`` iterations of each variant."""
-    series = service.store.series([one_owner(service, call)], (PLOT,))
-    plots = service.store.reports(series, newest=call.data["iters"])
-    plots.sort(key=_iteration, reverse=True)
-    plots = plots[:_OLD_PAGE]
-    return {
-        "plots": plots,
-        "returned": len(plots),
-        "total": sum(one.events for one in series),
-        "scroll_id": EMPTY_SCROLL if not plots else None,
-    }
-
-
-class PlotsScroll(msgspec.Struct):
-    """Where a page of get_multi_task_plots or of an old debug_images ended: so many events were given."""
-
-    owners: list[Owner]
-    iters: int
-    given: int
-    by_metric: bool = True
-
-
-def get_multi_task_plots(service: Service, call: Call) -> dict[str, Any]:
-    """{metric: {variant: {task: {iteration: {name, plots}}}}}, newest iterations first, 1,000 plots a page."""
-    asked = owners(service, call, call.data["tasks"])
-    state = _state(service, call, asked)
-    if state is None:
-        return {"plots": {}, "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
-    events: list[Event] = []
-    for owner in asked:
-        series = service.store.series([owner], (PLOT,), metrics_filter(call))
-        events += _newest(service, series, state.iters, state.by_metric)
-    events.sort(key=_iteration, reverse=True)
-    page = events[state.given : state.given + _PAGE]
-    plots = _nested(page, named(service, asked))
-    scroll_id = _scrolled(service, call, state, len(page))
-    return {"plots": plots, "returned": len(plots), "total": len(events), "scroll_id": scroll_id}
-
-
-def debug_images_1_8(service: Service, call: Call) -> dict[str, Any]:
-    """Images of the newest ``iters`` iterations of the task, 500 a page."""
+    """Before 1.8: newest first, in pages."""
     owner = one_owner(service, call)
-    state = _state(service, call, [owner])
-    if state is None:
-        return {"task": owner.id, "images": [], "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
-    series = service.store.series([owner], (IMAGE,))
-    events = _newest(service, series, state.iters, by_metric=False)
-    events.sort(key=_iteration, reverse=True)
-    page = events[state.given : state.given + _IMAGES_PAGE]
-    scroll_id = _scrolled(service, call, state, len(page)) if events else None
-    return {"task": owner.id, "images": page, "returned": len(page), "total": len(events), "scroll_id": scroll_id}
+    return _paged(service, call, [owner], _OLD_PLOTS)
 
 
 def debug_images_1_0(service: Service, call: Call) -> dict[str, Any]:
-    """Before 1.8: the newest ``iters`` iterations of each variant, without pages."""
+    """Before 1.8: of each variant the newest ``iters`` iterations."""
     owner = one_owner(service, call)
-    series = service.store.series([owner], (IMAGE,))
-    images = service.store.reports(series, newest=call.data["iters"])
-    images.sort(key=_iteration, reverse=True)
-    images = images[:_OLD_PAGE]
-    total = sum(one.events for one in series)
-    scroll_id = None if images else EMPTY_SCROLL
-    return {"task": owner.id, "images": images, "returned": len(images), "total": total, "scroll_id": scroll_id}
+    return {"task": owner.id} | _paged(service, call, [owner], _OLD_IMAGES)
+
+
+def debug_images_1_8(service: Service, call: Call) -> dict[str, Any]:
+    """Images of the newest ``iters`` iterations of the task."""
+    owner = one_owner(service, call)
+    found = _paged(service, call, [owner], _IMAGES)
+    return {"task": owner.id} | found | {"scroll_id": found["scroll_id"] if found["total"] else None}
+
+
+def get_multi_task_plots_1_0(service: Service, call: Call) -> dict[str, Any]:
+    """Before 1.8: of each variant the newest ``iters`` iterations."""
+    return _multi(service, call, _OLD_PLOTS)
+
+
+def get_multi_task_plots(service: Service, call: Call) -> dict[str, Any]:
+    """{metric: {variant: {task: {iteration: {name, plots}}}}}, newest iterations first."""
+    return _multi(service, call, _PLOTS if call.data["last_iters_per_task_metric"] else _PLOTS_OF_TASK)
+
+
+def _multi(service: Service, call: Call, question: _Question) -> dict[str, Any]:
+    asked = owners(service, call, call.data["tasks"])
+    found = _paged(service, call, asked, question)
+    plots = _nested(found["plots"], named(service, asked))
+    return found | {"plots": plots, "returned": len(plots)}
+
+
+class PlotsScroll(msgspec.Struct):
+    """Where a page ended: so many events were given."""
+
+    owners: list[Owner]
+    type: str
+    iters: int
+    given: int
+
+
+def _paged(service: Service, call: Call, asked: list[Owner], question: _Question) -> dict[str, Any]:
+    """A page of the events of the newest ``iters`` iterations of each group, newest first."""
+    kind, name = question.type, question.name
+    scroll_id = call.data.get("scroll_id")
+    if scroll_id == EMPTY_SCROLL:
+        return {name: [], "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
+    state = PlotsScroll(asked, kind, call.data["iters"], 0)
+    if scroll_id:
+        known = service.scrolls.get(scroll_id, PlotsScroll)
+        if known is None or (known.owners, known.type) != (asked, kind):
+            raise invalid_scroll(scroll_id)
+        state = known
+    chosen = metrics_filter(call)
+    events: list[Event] = []
+    for owner in asked:
+        events += _newest(service, service.store.series([owner], (kind,), chosen), state.iters, question.group)
+    events.sort(key=_iteration, reverse=True)
+    page = events[state.given : state.given + question.page]
+    state = PlotsScroll(asked, kind, state.iters, state.given + len(page))
+    return {
+        name: page,
+        "returned": len(page),
+        "total": len(events),
+        "scroll_id": _scrolled(service, call, state, bool(page)),
+    }
+
+
+def _scrolled(service: Service, call: Call, state: PlotsScroll, more: bool) -> str | None:
+    scroll_id = call.data.get("scroll_id")
+    if not more:
+        service.scrolls.clear(scroll_id)
+        return EMPTY_SCROLL
+    return None if call.data.get("no_scroll") else service.scrolls.put(state, scroll_id)
 
 
 def _iteration(event: Event) -> int:
@@ -101,16 +141,16 @@ def _iteration(event: Event) -> int:
     return iteration
 
 
-def _newest(service: Service, series: Sequence[Series], iters: int, by_metric: bool) -> list[Event]:
-    """Events of the newest iterations of each metric, or of all of them together."""
-    groups: dict[str, list[Series]] = {}
+def _newest(service: Service, series: Sequence[Series], iters: int, group: Group) -> list[Event]:
+    """Events of the newest iterations of each group."""
+    groups: dict[tuple[str, ...], list[Series]] = {}
     for one in series:
-        groups.setdefault(one.metric if by_metric else "", []).append(one)
+        groups.setdefault(group(one), []).append(one)
     events = []
-    for group in groups.values():
-        kept = service.store.iterations(group, newest=iters)
+    for members in groups.values():
+        kept = set(service.store.iterations(members, newest=iters))
         if kept:
-            events += [event for event in service.store.reports(group, low=kept[-1]) if event["iter"] in kept]
+            events += [event for event in service.store.reports(members, low=min(kept)) if event["iter"] in kept]
     return events
 
 
@@ -123,29 +163,3 @@ def _nested(events: Sequence[Event], names: dict[Owner, str]) -> dict[str, Any]:
         of = iterations.setdefault(str(event["iter"]), {"name": by_id[event["task"]], "plots": []})
         of["plots"].append(event)
     return plots
-
-
-def _state(service: Service, call: Call, asked: list[Owner]) -> PlotsScroll | None:
-    """The state of a scroll, a new one without; None after the last page."""
-    scroll_id = call.data.get("scroll_id")
-    if scroll_id == EMPTY_SCROLL:
-        return None
-    if not scroll_id:
-        by_metric = call.data.get("last_iters_per_task_metric", True)
-        return PlotsScroll(asked, call.data["iters"], 0, by_metric)
-    state = service.scrolls.get(scroll_id, PlotsScroll)
-    if state is None or state.owners != asked:
-        raise invalid_scroll(scroll_id)
-    return state
-
-
-def _scrolled(service: Service, call: Call, state: PlotsScroll, given: int) -> str | None:
-    scroll_id = call.data.get("scroll_id")
-    if not given:
-        service.scrolls.clear(scroll_id)
-        return EMPTY_SCROLL
-    if call.data.get("no_scroll"):
-        return None
-    after = PlotsScroll(state.owners, state.iters, state.given + given, state.by_metric)
-    kept: str = service.scrolls.put(after, scroll_id)
-    return kept

@@ -90,8 +90,9 @@ def _state(service: Service, call: Call, kind: str, owner: Owner) -> tuple[Sampl
         return SampleScroll(kind, owner, metric, current_only, _spots(service, kind, owner, metric, current_only)), None
     if state.owner != owner or (state.current_only and state.metric != metric):
         raise invalid_scroll(scroll_id)
-    if call.data["refresh"]:
-        state.current_only = call.data["navigate_current_metric"]
+    current_only = call.data["navigate_current_metric"]
+    if call.data["refresh"] or current_only != state.current_only:
+        state.current_only, state.metric = current_only, metric
         state.spots = _spots(service, kind, owner, metric, state.current_only)
     return state, scroll_id
 

@@ -153,7 +153,7 @@ ENDPOINTS = (
     Endpoint(
         "events.get_multi_task_plots",
         "1.0",
-        plots.get_multi_task_plots,
+        plots.get_multi_task_plots_1_0,
         (TASKS, ITERS, SCROLL, MODEL_EVENTS),
     ),
     Endpoint(
