@@ -79,12 +79,12 @@ def told(path: Path, doing: str) -> Iterator[None]:
         raise StoreError(f"cannot {doing} {path}: {error}; {step}") from error
 
 
-def connect(path: Path, mode: Literal["rwc", "ro"]) -> sqlite3.Connection:
+def connect(path: Path, mode: Literal["rwc", "ro"], cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
     """A connection in autocommit: transactions are begun by hand."""
     quoted = path.absolute().as_uri()
     db = sqlite3.connect(f"{quoted}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
     db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    db.execute(f"PRAGMA cache_size = -{cache_kib}")
     db.execute("PRAGMA temp_store = MEMORY")
     return db
 

@@ -1,4 +1,4 @@
-"""The store in one SQLite file: WAL, one writer at a time, a connection of its own for each reading thread."""
+"""The store in one SQLite file: WAL, one writer at a time, a connection of its own for each question that is read."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ from otel_events.store.write import Writer
 
 Axis = Literal["iter", "timestamp"]
 
+_IDLE = 8
+"""Connections that wait for the next question."""
+_READER_CACHE_KIB = 2048
+
 
 class SqliteStore:
     """See ``protocol.Store``. StoreError where another process writes the file.
@@ -49,8 +53,7 @@ class SqliteStore:
         except JournalError as error:
             raise StoreError(f"cannot open the store: {error}") from error
         self._writing = threading.Lock()
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
         self._open = threading.Lock()
         self._closed = False
         try:
@@ -66,12 +69,12 @@ class SqliteStore:
             raise
 
     def close(self) -> None:
-        """Any number of times. What is still reading ends with an error."""
+        """Any number of times. What is still being read is read to its end."""
         with self._writing, self._open:
             self._closed = True
-            for db in (*self._readers, self._db):
+            for db in (*self._idle, self._db):
                 db.close()
-            self._readers.clear()
+            self._idle.clear()
         self._held.release()
 
     # Writing
@@ -257,24 +260,27 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection, inside a read transaction: all that one question reads is of one moment."""
+        """A connection of one's own, inside a read transaction: all that one question reads is of one moment."""
         with schema.told(self.path, "read"):
-            db: sqlite3.Connection | None = getattr(self._local, "db", None)
-            if db is None:
-                db = self._local.db = self._connect()
-            self._check()
-            db.execute("BEGIN")
+            db = self._take()
             try:
+                db.execute("BEGIN")
                 yield db
             finally:
                 schema.rollback(db)
+                self._give(db)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _take(self) -> sqlite3.Connection:
         with self._open:
             self._check()
-            db = schema.connect(self.path, "ro")
-            self._readers.append(db)
-            return db
+            return self._idle.pop() if self._idle else schema.connect(self.path, "ro", _READER_CACHE_KIB)
+
+    def _give(self, db: sqlite3.Connection) -> None:
+        with self._open:
+            if self._closed or len(self._idle) >= _IDLE:
+                db.close()
+            else:
+                self._idle.append(db)
 
     def _check(self) -> None:
         if self._closed:
