@@ -44,7 +44,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("flytekit.core.array_node", "ArrayNode", "local_execute", hooks.node),
     Hook("flytekit.core.gate", "Gate", "local_execute", hooks.node),
     Hook("flytekit.core.reference_entity", "ReferenceEntity", "local_execute", hooks.node),
-    Hook("flytekit.core.utils", "timeit", "__exit__", hooks.timed),
+    Hook("flytekit.deck.deck", "TimeLineDeck", "append_time_info", hooks.timed),
     Hook("flytekit.core.context_manager", "ExecutionParameters", "stats", adopt.stats),
     Hook(ENTRYPOINT, "", "_dispatch_execute", entrypoint.dispatched),
 )

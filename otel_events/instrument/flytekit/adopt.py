@@ -46,8 +46,14 @@ class Both:
     """Stats of the run, and what flytekit has: statsd in a pod, a mock elsewhere. What that one cannot do (the mock
     has no ``set``, ``pipeline`` or ``get_stats``, and its ``timing`` takes no value) is done for us alone."""
 
-    def __init__(self, theirs: Any, context: TaskContext, ours: Stats | None = None) -> None:
-        self._theirs, self._context, self._ours = theirs, context, ours or context.stats
+    __slots__ = ("_context", "_own", "_theirs")
+
+    def __init__(self, theirs: Any, context: TaskContext, own: Stats | None = None) -> None:
+        self._theirs, self._context, self._own = theirs, context, own
+
+    @property
+    def _ours(self) -> Stats:
+        return self._own or self._context.stats
 
     incr, decr, gauge, timing, set = (_both(name) for name in ("incr", "decr", "gauge", "timing", "set"))
     extend_tags, clear_tags, send = (_both(name) for name in ("extend_tags", "clear_tags", "send"))

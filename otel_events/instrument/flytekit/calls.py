@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import msgspec
 
-from otel_events.context import current_run, entered
+from otel_events.context import TaskContext, current_run, enter, leave
 from otel_events.event import MOMENTS, Error, PhaseChange, Run, Scalar
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.pipeline.live import emit
-from otel_events.task import ENDINGS
+from otel_events.tasks.runs import outcome
 
 STACK_FRAMES = 50
 MOMENT = "flyte.timeit"
@@ -31,17 +33,16 @@ class Call:
 
     __slots__ = ("_entered", "_token", "frame")
 
-    def __init__(self, frame: Frame, attributes: dict[str, Scalar]) -> None:
+    def __init__(self, frame: Frame, attributes: dict[str, Scalar], trace: bytes = b"") -> None:
         self.frame = frame
         tell(frame.run, "running", attributes)
-        self._entered = entered(frame.run)
-        self._entered.__enter__()
+        self._entered = enter(TaskContext(frame.run, trace))
         self._token = _frame.set(frame)
 
     def leave(self) -> None:
         """The run is the current one no longer."""
         _frame.reset(self._token)
-        self._entered.__exit__(None, None, None)
+        leave(self._entered)
 
     def told(self) -> dict[str, Scalar]:
         """What was gathered on the way, for the last change of phase; a new dict."""
@@ -55,8 +56,7 @@ class Call:
         if error is None:
             tell(self.frame.run, "succeeded", attributes)
         else:
-            outcome = next(outcome for of, outcome in ENDINGS if isinstance(error, of))
-            tell(self.frame.run, outcome, attributes, error_of(error, stack))
+            tell(self.frame.run, outcome(error), attributes, error_of(error, stack))
 
 
 def tell(run: Run, phase: str, attributes: dict[str, Scalar], error: Error | None = None) -> None:
@@ -81,10 +81,15 @@ def error_of(error: BaseException, stack: bool) -> Error:
         return Error(name, "(its message could not be read)", "user")
 
 
-def moments(timed: list[tuple[str, int, float, float]]) -> str:
-    """Phases that flytekit timed, as span events of the task."""
-    told = [
-        (MOMENT, end, {"flyte.timeit.name": name, "flyte.timeit.wall_time": wall, "flyte.timeit.process_time": process})
-        for name, end, wall, process in timed
-    ]
-    return msgspec.json.encode(told).decode()
+def moments(timed: Sequence[Mapping[str, Any]]) -> str:
+    """Phases that flytekit timed, as span events of the task at their ends."""
+    return msgspec.json.encode([_moment(one) for one in timed]).decode()
+
+
+def _moment(info: Mapping[str, Any]) -> tuple[str, int, dict[str, Scalar]]:
+    fields: dict[str, Scalar] = {
+        "flyte.timeit.name": str(info["Name"]),
+        "flyte.timeit.wall_time": float(info["WallTime"]),
+        "flyte.timeit.process_time": float(info["ProcessTime"]),
+    }
+    return MOMENT, int(info["Finish"].timestamp() * 1_000_000) * 1_000, fields

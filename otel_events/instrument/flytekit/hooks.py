@@ -4,18 +4,20 @@ called from is in docs/instrument.md.)"""
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
-from otel_events.context import current_run
-from otel_events.event import Scalar
+from otel_events.context import caller, current_context
+from otel_events.event import Kind, Scalar
+from otel_events.identity import traceparent
 from otel_events.instrument.flytekit import runs
 from otel_events.instrument.flytekit.calls import Call, current_frame
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.pipeline.live import fault
+from otel_events.pipeline.own import OwnAttempt
+from otel_events.tasks.runs import TRACEPARENT as PARENT
 
 Function = Callable[..., Any]
 MOMENTS_LIMIT = 128
@@ -64,14 +66,32 @@ def workflow(original: Function) -> Function:
 
 
 def _begin_workflow(entity: Any) -> Call:
-    above = current_run()
-    name = entity.name
-    attributes: dict[str, Scalar] = {"flyte.workflow": name}
+    attributes: dict[str, Scalar] = {"flyte.workflow": entity.name}
     if plan := _launch_plan.get():
         attributes["flyte.launch_plan"] = plan
-    if above is None:
-        return Call(Frame(runs.outermost("workflow", name)), attributes)
-    return Call(Frame(runs.node(above, current_frame(), name)), attributes)
+        _launch_plan.set("")  # of this workflow, not of those within
+    return _within(entity.name, attributes) or _outermost("workflow", entity.name, attributes)
+
+
+def _within(name: str, attributes: dict[str, Scalar]) -> Call | None:
+    """A node of the run at hand; None where that is not flytekit's."""
+    context = current_context()
+    above = context.run
+    if above is None or above.source != runs.SOURCE:
+        return None
+    return Call(Frame(runs.node(above, current_frame(), name)), attributes, context.trace)
+
+
+def _outermost(kind: Kind, name: str, attributes: dict[str, Scalar]) -> Call:
+    """The root of a trace; or in the trace of the run of another source, of the user's span or of the process that is
+    at hand."""
+    above, outer, trace = caller()
+    if above is not None and not outer:  # of otel_events' own: its span follows from the run
+        own = OwnAttempt(above, trace)
+        outer, trace = traceparent(own.trace_id, own.span_id), own.trace_id
+    if outer:
+        attributes[PARENT] = outer
+    return Call(Frame(runs.outermost(kind, name), moments=kind == "task"), attributes, trace)
 
 
 def _end_plain(entity: Any, call: Call, error: BaseException | None) -> None:
@@ -98,10 +118,7 @@ def node(original: Function) -> Function:
 
 
 def _begin_node(entity: Any) -> Call | None:
-    above = current_run()
-    if above is None:
-        return None
-    return Call(Frame(runs.node(above, current_frame(), entity.name)), {})
+    return _within(entity.name, {})
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -113,10 +130,7 @@ def task_node(original: Function) -> Function:
 
 
 def _begin_task_node(entity: Any) -> Call:
-    above = current_run()
-    if above is None:
-        return Call(Frame(runs.outermost("task", entity.name), moments=True), {"flyte.task.type": entity.task_type})
-    return Call(Frame(runs.node(above, current_frame(), entity.name)), {})
+    return _within(entity.name, {}) or _outermost("task", entity.name, {"flyte.task.type": entity.task_type})
 
 
 def _end_task_node(entity: Any, call: Call, error: BaseException | None) -> None:
@@ -146,7 +160,8 @@ def _begin_task(entity: Any) -> Call | None:
     frame.called = True
     if frame.run.kind != "node":  # outside of any run: it is the task already
         return None
-    return Call(Frame(runs.task(frame.run, entity.name), moments=True), {"flyte.task.type": entity.task_type})
+    frame_of_task = Frame(runs.task(frame.run, entity.name), moments=True)
+    return Call(frame_of_task, {"flyte.task.type": entity.task_type}, current_context().trace)
 
 
 def _end_task(entity: Any, call: Call, error: BaseException | None) -> None:
@@ -154,19 +169,17 @@ def _end_task(entity: Any, call: Call, error: BaseException | None) -> None:
 
 
 def timed(original: Function) -> Function:
-    """``timeit.__exit__``: a phase of the task under way."""
+    """``TimeLineDeck.append_time_info``: a phase of the task under way, as ``timeit`` measured it. (flytekit gathers
+    these whether or not the task has a deck.)"""
 
     @wraps(original)
-    def leave(self: Any, *args: Any) -> Any:
+    def append(self: Any, info: Any) -> Any:
         frame = current_frame()
         if frame is not None and frame.moments is not None and len(frame.moments) < MOMENTS_LIMIT:
-            wall, process = self._start_wall_time, self._start_process_time
-            if wall is not None and process is not None:
-                taken = time.perf_counter() - wall, time.process_time() - process
-                frame.moments.append((self._name, time.time_ns(), *taken))
-        return original(self, *args)
+            frame.moments.append(info)
+        return original(self, info)
 
-    return leave
+    return append
 
 
 # --- map tasks --------------------------------------------------------------------------------------------------------
@@ -201,7 +214,8 @@ class _Elements:
         self.execute = _seen(type(task).execute, self._begin, _end_task).__get__(task)
 
     def _begin(self, task: Any) -> Call:
-        return Call(Frame(runs.element(self._frame.run, next(self._next)), moments=True), {})
+        run = runs.element(self._frame.run, next(self._next))
+        return Call(Frame(run, moments=True), {}, current_context().trace)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)

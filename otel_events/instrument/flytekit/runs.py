@@ -7,15 +7,17 @@ flyte_node and flyte_task of sources/), of executions that only this process see
     element    <task>/<index>                      of a map task
 
 A task that is called outside of any workflow is the outermost run itself. Under a run that is not flytekit's (``@task``
-of otel_events) everything is of that run's source and root, since a root is one trace.
+of otel_events) the outermost is in the trace of that run, as a root of its own source.
 """
 
 from __future__ import annotations
 
 import itertools
-import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from otel_events.event import Kind, Run
+from otel_events.pipeline.live import new_id
 
 SOURCE = "flyte"
 LOCAL = "local/local"
@@ -29,8 +31,8 @@ class Frame:
     def __init__(self, run: Run, moments: bool = False) -> None:
         self.run = run
         self.numbers = itertools.count()
-        self.moments: list[tuple[str, int, float, float]] | None = [] if moments else None
-        """(name, end in ns, wall seconds, processor seconds) of each phase that flytekit timed; None: of a node."""
+        self.moments: list[Mapping[str, Any]] | None = [] if moments else None
+        """Name, Start, Finish, WallTime and ProcessTime of each phase that flytekit timed; None: of a node."""
         self.called = False
         """Whether the task of the node was called: it is not when its result is in the cache."""
 
@@ -42,20 +44,17 @@ def short(name: str) -> str:
 
 def outermost(kind: Kind, name: str) -> Run:
     """A run that nothing started that we know of."""
-    id_ = f"{LOCAL}/{uuid.uuid4().hex}"
+    id_ = f"{LOCAL}/{new_id()}"
     return Run(SOURCE, kind, id_, name, id_, None, 1, LOCAL, name if kind == "workflow" else "")
 
 
 def node(above: Run, frame: Frame | None, name: str) -> Run:
-    """A node in ``above``, whose frame is ``frame`` unless it is a run that flytekit knows nothing of."""
-    if frame is None or frame.run is not above:
-        id_ = f"{above.id}/{uuid.uuid4().hex[:12]}"
-    else:
-        id_ = f"{above.root}/{_node_id(above, next(frame.numbers))}"
-    return _under(above, "node", id_, short(name))
+    """A node in ``above``, whose frame is ``frame``; where it is not at hand, the node has no number but is unique."""
+    number = str(next(frame.numbers)) if frame is not None else new_id()
+    return _under(above, "node", f"{above.root}/{_node_id(above, number)}", short(name))
 
 
-def _node_id(above: Run, number: int) -> str:
+def _node_id(above: Run, number: str) -> str:
     """As propeller joins them: the parent's id, its attempt from 0, and the number; ``dn`` within a task, as dynamic
     nodes are named."""
     if above.kind == "workflow":
