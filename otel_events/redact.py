@@ -27,6 +27,8 @@ SECRET_WORDS = (
     "cookie",
     "(?:x-amz|x-goog)-signature",
     "(?:(?<![A-Za-z])dsn|(?-i:Dsn|DSN))(?![a-z])",
+    "env_?vars",
+    "serialized_?runtime_?env",
 )
 """A name that holds one of these, in any case, names a secret (regular expressions)."""
 COUNTED_WORDS = ("token(?!i[sz])",)
@@ -92,7 +94,8 @@ def _has_clue(lowered: str) -> bool:
         or "pass" in lowered
         or ("cre" in lowered and ("secret" in lowered or "credential" in lowered))
         or _KEN(lowered) is not None
-        or ("z" in lowered and "authoriz" in lowered)
+        or ("z" in lowered and ("authoriz" in lowered or "serializedruntime" in lowered or "serialized_r" in lowered))
+        or ("v" in lowered and ("env_vars" in lowered or "envvars" in lowered))
         or ("j" in lowered and "eyj" in lowered)
         or "asia" in lowered
         or ("x" in lowered and "xox" in lowered)
@@ -107,7 +110,13 @@ def has_clue(value: str) -> bool:
     return _has_clue(value.lower())
 
 
-class Screened(list[AnyEvent]):
+class Redacted(list[AnyEvent]):
+    """Events of a record that its decoder has redacted itself; the record may still hold secrets."""
+
+    __slots__ = ()
+
+
+class Screened(Redacted):
     """Events of a record no field of which is ``suspicious``, as its decoder found out on its way."""
 
     __slots__ = ()

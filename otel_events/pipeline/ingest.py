@@ -10,7 +10,7 @@ from otel_events import redact
 from otel_events.errors import DecodeError, PartlyDecoded
 from otel_events.event import AnyEvent
 from otel_events.pipeline.records import Record, Refused
-from otel_events.redact import Screened
+from otel_events.redact import Redacted, Screened
 from otel_events.sources import Decode
 
 _TEXT_STARTS = (b"{", b"[", b'"')
@@ -70,7 +70,7 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
             dead.append(_letter(source, record.where, reason, body, len(body)))
             continue
         screened = type(found) is Screened
-        if not screened and (body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body)):
+        if not isinstance(found, Redacted) and (body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body)):
             found = redact.events(found)
         events += found
         if keep and found:

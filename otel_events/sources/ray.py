@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 
+from otel_events import redact
 from otel_events.errors import DecodeError, PartlyDecoded
 from otel_events.event import AnyEvent
-from otel_events.sources import ray_cluster, ray_jobs, ray_state, ray_tasks
+from otel_events.redact import Redacted
+from otel_events.sources import ray_cluster, ray_jobs, ray_profiles, ray_state, ray_tasks
+from otel_events.sources.ray_batch import Batch
 from otel_events.sources.ray_fields import wrong
 from otel_events.sources.ray_shapes import RayEvent
-from otel_events.sources.ray_tasks import Names
 
 __all__ = ["decode"]
 
@@ -133,28 +135,29 @@ def _camel(value: Any) -> Any:
 
 
 def _take(raws: list[RayEvent]) -> list[AnyEvent]:
-    names: Names = {}
+    """Events that are redacted already: what there is most of, where it holds a text that may be a secret."""
+    batch = Batch()
     for raw in raws:
         if (body := raw.task_definition_event or raw.actor_task_definition_event) is not None:
-            ray_tasks.name_run(raw, body, names)
-    found: list[AnyEvent] = []
+            batch.define(raw, body)
+    found = Redacted()
     for raw in raws:
-        found += _made(raw, names)
+        found += _made(raw, batch)
     return found
 
 
-def _made(raw: RayEvent, names: Names) -> Iterator[AnyEvent]:
+def _made(raw: RayEvent, batch: Batch) -> list[AnyEvent]:
     if not raw.event_id:
         raise wrong("`eventId` is empty")
     lifecycle = raw.task_lifecycle_event or raw.task_execution_event
     if lifecycle is not None:
-        return ray_tasks.lifecycle(raw, lifecycle, names)
+        return ray_tasks.lifecycle(raw, lifecycle, batch)
     definition = raw.task_definition_event or raw.actor_task_definition_event
     if definition is not None:
-        return ray_tasks.definition(raw, definition, names)
+        return ray_tasks.definition(raw, definition, batch)
     if raw.task_profile_events is not None:
-        return ray_tasks.profile(raw, names)
+        return ray_profiles.profile(raw, raw.task_profile_events, batch)
     for field, make in BODIES:
         if (body := getattr(raw, field)) is not None:
-            return make(raw, body)
-    return ray_cluster.other(raw)
+            return redact.events(make(raw, body))
+    return redact.events(ray_cluster.other(raw))

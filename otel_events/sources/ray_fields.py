@@ -7,15 +7,17 @@ import re
 import shlex
 import zlib
 from calendar import timegm
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from time import strptime
 
 import msgspec
 
+from otel_events import redact
 from otel_events.errors import DecodeError
 from otel_events.event import Error, Run, Scalar
-from otel_events.sources.ray_shapes import Descriptor, Function
+from otel_events.sources.ray_shapes import Descriptor
 
 SOURCE = "ray"
 JOB_DIGITS = 8
@@ -24,6 +26,8 @@ CREATION = "f" * 16
 """First digits of the id of an actor's creation task; the actor's id follows."""
 DRIVER = "f" * 40
 """First digits of the id of a driver task; the job's id follows."""
+NIL_GROUP = "////////////////////////"
+"""A placement group that there is not, as it is sent."""
 NODE_NAME = "ray.node"
 """Name of every run that is a node of the cluster: none of a class, which has no dot."""
 
@@ -64,7 +68,10 @@ def is_set(identifier: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _second(text: str) -> int:
-    return timegm(strptime(text, "%Y-%m-%dT%H:%M:%S")) * 1_000_000_000
+    seconds = timegm(strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    if seconds < 1:
+        raise ValueError("before 1970")
+    return seconds * 1_000_000_000
 
 
 def nanoseconds(text: str) -> int:
@@ -76,12 +83,9 @@ def nanoseconds(text: str) -> int:
     else:
         raise wrong(f"{text[:80]!r} is no time in UTC")
     try:
-        time = _second(whole) + int(fraction)
+        return _second(whole) + int(fraction)
     except ValueError as error:
         raise wrong(f"{text[:80]!r} is no time in UTC ({error})") from error
-    if time <= 0:
-        raise wrong(f"{text[:80]!r} is before 1970")
-    return time
 
 
 def number(value: int | str) -> int:
@@ -112,9 +116,20 @@ def raised(text: str) -> tuple[str, str]:
     return "", lines[-1]
 
 
-def json_text(value: object) -> str:
-    """Small mappings (resources, labels) as JSON, keys in order."""
-    return msgspec.json.encode(value, order="sorted").decode()[:LONGEST]
+def json_text(value: Mapping[str, float | str]) -> str:
+    """A small mapping (resources, labels) as JSON, keys in order."""
+    return _json_text(tuple(value.items()))
+
+
+@lru_cache(maxsize=1024)
+def _json_text(items: tuple[tuple[str, float | str], ...]) -> str:
+    return msgspec.json.encode(dict(items), order="sorted").decode()[:LONGEST]
+
+
+@lru_cache(maxsize=4096)
+def harmless(text: Scalar | None) -> bool:
+    """Whether a text can be no secret. Most are few and come again: names of functions, files of workers."""
+    return not isinstance(text, str) or not redact.has_clue(text)
 
 
 @lru_cache(maxsize=1024)
@@ -141,13 +156,16 @@ def _base(path: str) -> str:
 
 def function(of: Descriptor | None) -> tuple[str, str]:
     """(name of the definition: Class.method or function; the same with its module)."""
-    found: Function | None = None
-    if of is not None:
-        found = of.python_function_descriptor or of.java_function_descriptor or of.cpp_function_descriptor
-    if found is None:
+    if of is None:
         return "", ""
-    name = ".".join(part for part in (found.class_name, found.function_name) if part)
-    return name[:NAME_LENGTH], f"{found.module_name}.{name}" if found.module_name else name
+    found = of.python_function_descriptor or of.java_function_descriptor or of.cpp_function_descriptor
+    return _function(found.module_name, found.class_name, found.function_name) if found else ("", "")
+
+
+@lru_cache(maxsize=4096)
+def _function(module: str, of: str, function: str) -> tuple[str, str]:
+    name = ".".join(part for part in (of, function) if part)[:NAME_LENGTH]
+    return name, f"{module}.{name}" if module else name
 
 
 def task_run(session: str, task: str, attempt: int, name: str = "", parent: str = "") -> Run:
@@ -184,7 +202,7 @@ def digest(attributes: Attributes, error: Error | None = None) -> str:
     """Tells two tellings of one transition apart where they say more than the transition; "" where they do not."""
     if not attributes and error is None:
         return ""
-    told = repr((sorted(attributes.items()), error)).encode("utf-8", "surrogatepass")
+    told = f"{attributes}{error or ''}".encode("utf-8", "surrogatepass")
     return f".{zlib.crc32(told):08x}"
 
 

@@ -11,11 +11,11 @@ import msgspec
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent, Error, PhaseChange, Run
+from otel_events.sources.ray_failures import failure
 from otel_events.sources.ray_fields import CREATION, Attributes, entrypoint_name, job_run, put, task_run
 from otel_events.sources.ray_jobs import MILLISECOND, Job
 from otel_events.sources.ray_shapes import RayError
 from otel_events.sources.ray_tables import TASK_STATES
-from otel_events.sources.ray_tasks import failure
 
 HINT = "ray.state"
 """Hint of such a record."""

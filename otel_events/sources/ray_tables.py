@@ -139,6 +139,7 @@ WITHHELD: tuple[tuple[str, str], ...] = (
     ("deathCause...serializedException", "a pickle; its text is told beside it"),
     ("extraData of profile events, but `type`", "values and tracebacks; a failure tells them in its error"),
     ("refIds, functionHash, labels, ownerId, callerId", "ids of objects and processes that no run has"),
+    ("ends in taskLogInfo that equal the start", "the attempt printed nothing, or its file is not closed yet"),
     ("severity, sourceType", "always INFO; told by the type of the event"),
     ("zero values: empty texts, 0, first words of enumerations", "Ray prints what is not set like that"),
 )

@@ -15,8 +15,8 @@ import pytest
 
 from otel_events.event import AnyEvent
 from otel_events.journal import Journal
-from otel_events.pipeline.gateway import Gateway
-from otel_events.pipeline.records import MAX_RECORD_BYTES
+from otel_events.pipeline.gateway import Gateway, GatewayConfig
+from otel_events.pipeline.records import MAX_RECORD_BYTES, Record
 from otel_events.server.auth import Access
 from otel_events.server.ingest import Limits
 from tests.server.serving import Served, gateway, serving
@@ -200,4 +200,22 @@ def test_secrets_of_a_runtime_environment_reach_neither_journal_nor_metrics(
     over.drain_and_close(0)
     kept = repr(events_of(journal_path))
     assert SESSION in kept
+    assert "hunter2" not in kept
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["dead letters", "kept records"])
+def test_what_is_kept_of_a_batch_holds_no_runtime_environment(journal_path: Path, keep: bool) -> None:
+    """Not under the name of a secret either: Ray has all of it in one string of JSON."""
+    event: dict[str, Any] = definition(1)
+    event["taskDefinitionEvent"]["serializedRuntimeEnv"] = json.dumps({"env_vars": {"GREETING": "hunter2"}})
+    body = batch(event) if keep else batch(event)[:-1]
+    config = GatewayConfig(journal=journal_path, otlp=None, keep_records=keep)
+    over = Gateway.open(config)
+    assert over.ingest("ray", [Record(body)]).accepted == keep
+    over.drain_and_close(0)
+    with Journal.reader(journal_path) as journal:
+        letters = [letter.record for letter in journal.dead_letters()]
+        records = [r for row in journal.roots() for chunk in journal.root_chunks(row.key) for r in chunk.records or ()]
+    kept = repr(letters + records)
+    assert "serializedRuntimeEnv" in kept
     assert "hunter2" not in kept
