@@ -25,7 +25,7 @@ _PACK_FROM = 2048
 """Bodies of at least so many bytes are deflated."""
 _NUMBERS = {t: n for n, t in enumerate(TYPES)}
 _COLUMNS = frozenset(
-    "type task iter metric variant timestamp ts worker model_event model allow_locked @timestamp x_axis_label".split()
+    "type task iter metric variant timestamp ts worker model_event allow_locked @timestamp x_axis_label".split()
 )
 _SCALAR_COLUMNS = _COLUMNS | {"value", "values"}
 _SOURCE = re.compile(r'"source"\s*:\s*"([A-Za-z][A-Za-z0-9+.\-]*://(?:[^"\\]|\\.)*)"')
