@@ -14,12 +14,9 @@ from otel_events.store.read import Events
 
 _WIDEST = 1 << 61
 """Buckets are no wider: keys of any 64-bit iteration stay 64-bit numbers."""
-_FLOAT32_MAX = 3.4028234663852886e38
-_FLOAT32 = (
-    f"CASE WHEN p.value BETWEEN -{_FLOAT32_MAX} AND {_FLOAT32_MAX}"
-    " THEN (p.value * 536870913.0) - ((p.value * 536870913.0) - p.value) ELSE p.value END"
-)
-"""The value rounded to 24 bits, as ClearML's index keeps it: Veltkamp's splitting, 2^29 + 1. Beyond float32: as is."""
+_FLOAT32 = "ifnull((p.value * 536870913.0) - ((p.value * 536870913.0) - p.value), p.value)"
+"""The value rounded to 24 bits, as ClearML's index keeps it: Veltkamp's splitting with 2^29 + 1. A product beyond the
+range of a double has no difference, which is null: such values stay as they are."""
 _SERIES = "p.series = :series AND p.slot = 0"
 _POINTS = f"{_SERIES} AND p.iter <> {SINGLE_VALUE}"
 _MOD = "((({0} % :width) + :width) % :width)"
@@ -58,7 +55,7 @@ _COLUMNS = "p.series, p.slot, p.iter, p.time, p.received, p.worker, p.value, p.e
 def float32(value: float) -> float:
     """As a 32-bit float keeps it; beyond its range as is."""
     try:
-        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
         return float(value)
     return rounded

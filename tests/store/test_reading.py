@@ -12,7 +12,7 @@ from otel_events.store import IMAGE, LOG, SCALAR, SINGLE_VALUE, Bounds, Position
 from tests.store.naive import NOW, TASK, buckets, events, fresh, iterations
 
 Event = dict[str, Any]
-values = st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-100, 100))
+values = st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-100, 100), st.sampled_from([1e38, 1e39, 1e300]))
 
 
 @given(st.dictionaries(iterations, values, max_size=30), st.integers(1, 40))
