@@ -85,7 +85,7 @@ def _within(name: str, attributes: dict[str, Scalar]) -> Call | None:
 def _outermost(kind: Kind, name: str, attributes: dict[str, Scalar]) -> Call:
     """The root of a trace; or in the trace of the run of another source, of the user's span or of the process that is
     at hand."""
-    above, outer, trace = caller()
+    above, outer, trace = caller()[:3]
     if above is not None and not outer:  # of otel_events' own: its span follows from the run
         own = OwnAttempt(above, trace)
         outer, trace = traceparent(own.trace_id, own.span_id), own.trace_id
