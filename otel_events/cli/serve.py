@@ -149,9 +149,9 @@ def log_to_stderr() -> None:
 
 
 def begin(polling: Poll, told: str) -> None:
-    """Poll from now on, and say that the gateway is up."""
-    polling.start()
+    """Say that the gateway is up, and poll from now on."""
     say(told)
+    polling.start()
 
 
 def endpoints(gateway: Gateway, journal: Path, storages: Sequence[Files]) -> list[BaseRoute]:

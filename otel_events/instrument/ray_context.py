@@ -52,8 +52,9 @@ class RayContext(TaskContext):
 
 def attach_ray_task() -> None:
     """Make the Ray task at hand the current run of this thread, and of what is called from it: for ``current_run``,
-    stats, logs, ``@task``, and for OpenTelemetry. For all tasks that this thread carries out from now on; threads of an
-    actor (``max_concurrency``) need it each. Raises nothing, does nothing twice, and outside of Ray does nothing."""
+    stats, logs, ``@task``, and for OpenTelemetry. For all tasks that this thread carries out from now on; methods of
+    actors that run in threads (``max_concurrency``) or as coroutines call it each. Raises nothing, does nothing twice,
+    and outside of Ray does nothing."""
     try:
         at_hand = current_context()
         if at_hand.run is None and not isinstance(at_hand, RayContext):
