@@ -56,12 +56,10 @@ class TaskContext(OwnAttempt):
     ``run``: None outside of any. From any thread: whoever holds the context tells of its run.
     """
 
-    __slots__ = ("_decks", "_logger", "_logging", "_stats", "_tracker", "handed")
+    __slots__ = ("_decks", "_logger", "_logging", "_stats", "_tracker")
 
-    def __init__(self, run: Run | None, trace: bytes = b"") -> None:
-        super().__init__(run, trace)
-        self.handed = False
-        """Whether the run is another process's."""
+    def __init__(self, run: Run | None, trace: bytes = b"", process: str | None = None) -> None:
+        super().__init__(run, trace, process)
         self._stats: Stats | None = None
         self._logging: Logger | None = None
         self._logger: FilteringBoundLogger | None = None
@@ -261,9 +259,9 @@ def _told(where: trace.SpanContext) -> str:
     return traceparent(*ids, sampled=where.trace_flags.sampled)
 
 
-Caller = tuple[Run | None, str, bytes]
+Caller = tuple[Run | None, str, bytes, bool]
 """(the run that a new one is part of; the W3C context of the span that it is under, "" where that follows from the
-run's id; id of the trace, b"" where it follows from the root's)."""
+run's id; id of the trace, b"" where it follows from the root's; whether that is all of another process, or nothing)."""
 
 
 def caller() -> Caller:
@@ -273,12 +271,13 @@ def caller() -> Caller:
     if context is None or context.run is None:
         where = trace.get_current_span().get_span_context()
         if where.is_valid and where.trace_flags.sampled:
-            return None, _told(where), where.trace_id.to_bytes(16, "big")
+            return None, _told(where), where.trace_id.to_bytes(16, "big"), True
         return inherited()
     run = context.run
-    if run.source == SOURCE and not run.namespace and not (context.handed and run.attempt > 1):
-        return run, "", context.trace
-    return run, traceparent(context.trace_id, context.span_id), context.trace_id
+    handed = context.handed
+    if run.source == SOURCE and not run.namespace and not (handed and run.attempt > 1):
+        return run, "", context.trace, handed
+    return run, traceparent(context.trace_id, context.span_id), context.trace_id, handed
 
 
 @cache
@@ -294,10 +293,10 @@ def inherited() -> Caller:
     if ids is None or not is_sampled(told):
         ids = None
     if run is None:
-        return (None, told, ids[0]) if ids else (None, "", b"")
+        return (None, told, ids[0], True) if ids else (None, "", b"", True)
     own = OwnAttempt(run)
     derived = own.trace_id, own.span_id
     if run.source == SOURCE and not run.namespace and ids in (None, derived) and run.attempt < 2:
-        return run, "", b""
+        return run, "", b"", True
     found = ids or derived
-    return run, traceparent(*found), b"" if found[0] == derived[0] and run.source == SOURCE else found[0]
+    return run, traceparent(*found), b"" if found[0] == derived[0] and run.source == SOURCE else found[0], True

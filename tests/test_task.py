@@ -358,21 +358,22 @@ def test_callables_without_a_name_of_their_own(told: Told) -> None:
     assert [one.name for one in told.spans()] == ["tests.test_task.double", "tests.test_task.Model"]
 
 
-def test_threads_take_the_run_with_a_copied_context(told: Told) -> None:
+def test_a_context_of_the_threads_own_wins(told: Told) -> None:
+    outside = contextvars.copy_context()
+
     @workflow(name="spawns")
     def spawns() -> None:
-        context = contextvars.copy_context()
-        ways: list[Callable[[], object]] = [lambda: context.run(double, 1), lambda: double(2)]
+        ways: list[Callable[[], object]] = [lambda: double(1), lambda: outside.run(double, 2)]
         threads = [threading.Thread(target=way) for way in ways]
         for thread in threads:
             thread.start()
             thread.join()
 
     spawns()
-    root, inside, outside = told.spans()
-    assert inside.parent_span_id == root.span_id
-    assert outside.parent_span_id == b""
-    assert outside.trace_id != root.trace_id
+    root, within, apart = told.spans()
+    assert within.parent_span_id == root.span_id
+    assert apart.parent_span_id == b""
+    assert apart.trace_id != root.trace_id
 
 
 def test_the_users_own_spans_are_children_of_the_span_that_is_yet_to_come(told: Told) -> None:

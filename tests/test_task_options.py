@@ -38,7 +38,7 @@ def receiver() -> Iterator[CaptureServer]:
 def collector(receiver: CaptureServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CaptureServer]:
     receiver.clear()
     monkeypatch.setenv("OTEL_EVENTS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(live, "_faults", {})
+    monkeypatch.setattr("otel_events.pipeline.faults._faults", {})
     otel_events.configure(tmp_path / "journal.db", environ=receiver.environ("http/protobuf"))
     yield receiver
     live.shutdown()

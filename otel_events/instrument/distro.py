@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr
 from opentelemetry.sdk._configuration import _BaseConfigurator
 
 from otel_events.instrument.start import set_up
-from otel_events.pipeline.live import IN_PROCESS
+from otel_events.pipeline.process import IN_PROCESS
 
 
 class Distro(BaseDistro):  # type: ignore[misc]  # as above

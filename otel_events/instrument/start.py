@@ -11,30 +11,41 @@ from typing import Any
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
-from otel_events.pipeline import live
-from otel_events.pipeline.live import EXIT_SECONDS, IN_PROCESS
+from otel_events.pipeline import live, process
+from otel_events.pipeline.process import EXIT_SECONDS, IN_PROCESS
 from otel_events.pipeline.state import Timing
+from otel_events.tasks import carry
 
 _logger = logging.getLogger("otel_events")
 _farewell: Any = None
 
 
 def configure(
-    journal: str | Path | None = None, *, timing: Timing = IN_PROCESS, environ: Mapping[str, str] = os.environ
+    journal: str | Path | None = None,
+    *,
+    gateway: str | None = None,
+    timing: Timing = IN_PROCESS,
+    environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Let the runs of this process become telemetry (``pipeline.live.configure``), and what its user makes with the
+    """Let the runs of this process become telemetry (``pipeline.process.configure``), and what its user makes with the
     OpenTelemetry API too: the providers that nobody has set are set up from OTEL_*, once; those that are set stay.
 
     OTEL_SDK_DISABLED=true: neither. An ``environ`` of its own is for the runs alone: the SDK reads the process's.
     Raises nothing (law 5): what cannot be used is told in the log of the ``otel_events`` logger.
     """
-    set_up("", journal, timing, environ)
+    set_up("", journal, timing, environ, gateway)
 
 
-def set_up(version: str, journal: str | Path | None, timing: Timing, environ: Mapping[str, str]) -> None:
+def set_up(
+    version: str,
+    journal: str | Path | None,
+    timing: Timing,
+    environ: Mapping[str, str],
+    gateway: str | None = None,
+) -> None:
     """The same; ``version``: of ``opentelemetry-instrument``, where it is that asks."""
     if environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
-        live.shutdown()
+        process.shutdown()
         return
     if environ is os.environ:
         _providers(version)
@@ -43,7 +54,8 @@ def set_up(version: str, journal: str | Path | None, timing: Timing, environ: Ma
         atexit.unregister(_farewell.begin)
         atexit.unregister(_farewell.wait)
         atexit.register(_farewell.wait)
-    live.configure(journal, timing=timing, environ=environ)
+    process.configure(journal, gateway=gateway, timing=timing, environ=environ)
+    process.at_shutdown(carry.install())
     if _farewell is not None:
         atexit.register(_farewell.begin)
 

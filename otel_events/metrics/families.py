@@ -137,13 +137,19 @@ OVERFLOW = _own(
     "otel_events_label_overflow_total", "Measurements counted under __other__ past the family's cap.", "", "family"
 )
 REFUSED = _own("otel_events_refused_stats_total", "Stats that are in no family, by why.", "{stat}", "reason")
+FAULTS = _own(
+    "otel_events_faults_total",
+    "What failed in a user's process beside the user's own work, and was passed over.",
+    "{fault}",
+    "what",
+)
 BUILD = _gauge("otel_events_build_info", "Always 1; the labels say what runs.", "", "version", "python", common=False)
 
 FAMILIES: tuple[Family, ...] = (
     *(RUNS, ATTEMPTS, RUN_DURATION, QUEUE_DURATION, ACTIVE, OLDEST, LAST_SUCCESS, CACHE),
     *(RAY_ACTORS, RAY_RESTARTS, RAY_NODES),
     *(RECEIVED, ACCEPTED, DUPLICATE, LATE, DEAD, DROPPED, ILLEGAL, SENT, FAILED, RETRIED),
-    *(JOURNAL_EVENTS, JOURNAL_BYTES, UNACKED, OVERFLOW, REFUSED, BUILD),
+    *(JOURNAL_EVENTS, JOURNAL_BYTES, UNACKED, OVERFLOW, REFUSED, FAULTS, BUILD),
 )
 """In the order in which they are shown. The families of stats follow, sorted by name."""
 

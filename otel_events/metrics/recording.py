@@ -263,6 +263,10 @@ class Metrics:
         """Events were let go by a stated limit."""
         self._count(table.DROPPED, (reason,), events)
 
+    def faulted(self, what: str, times: int) -> None:
+        """Something failed in a user's path and was passed over. ``what``: one of few texts of ours."""
+        self._count(table.FAULTS, (what,), times)
+
     def illegal(self, transitions: int) -> None:
         """Phase changes that no source should make."""
         self._count(table.ILLEGAL, (), transitions)

@@ -98,7 +98,10 @@ class HttpSender:
             timeout=urllib3.Timeout(total=left),
             preload_content=False,
         )
-        content = self._read(answer)
+        return self._judged(answer, self._read(answer))
+
+    def _judged(self, answer: urllib3.BaseHTTPResponse, content: bytes) -> Result:
+        """What an answer with that body means for what was sent."""
         if 200 <= answer.status < 300:
             return taken(self.signal, content)
         message, after = told(content)

@@ -192,6 +192,11 @@ class Gateway:
         with self._lock:
             self._metrics.dropped(reason, events)
 
+    def faulted(self, what: str, times: int) -> None:
+        """Count what failed in the process that these events are of."""
+        with self._lock:
+            self._metrics.faulted(what, times)
+
     def _bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter with the next commit; once, also where its batch failed and is offered again."""
         if letter in self._letters:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from otel_events.event import Error, Kind, Link, PhaseChange, Run, Scalar
 from otel_events.identity import span_id, trace_id
+from otel_events.pipeline.faults import process_id
 
 SOURCE = "python"
 NOTHING: dict[str, Scalar] = {}
@@ -25,17 +26,25 @@ class Definition:
 class OwnAttempt:
     """One attempt of one run of this process; ``run`` None: outside of any.
 
-    ``trace``: id of its trace where somebody else made that; b"" where it follows from the root's id. ``outcome``,
-    ``error`` and ``links`` are set before the outcome is handed over.
+    ``trace``: id of its trace where somebody else made that; b"" where it follows from the root's id. ``outermost``:
+    above it is nothing of this process. ``outcome``, ``error`` and ``links`` are set before the outcome is handed over.
     """
 
-    __slots__ = ("error", "links", "outcome", "run", "trace")
+    __slots__ = ("error", "links", "outcome", "outermost", "process", "run", "trace")
 
-    def __init__(self, run: Run | None, trace: bytes = b"") -> None:
+    def __init__(self, run: Run | None, trace: bytes = b"", process: str | None = None) -> None:
+        """``process``: of which it is (faults.process_id), "" for another one; else this one."""
         self.run, self.trace = run, trace
+        self.process = process_id() if process is None else process
+        self.outermost = True
         self.outcome = ""
         self.error: Error | None = None
         self.links: tuple[Link, ...] = ()
+
+    @property
+    def handed(self) -> bool:
+        """Whether it is another process's, which a fork or a hand-over brought here."""
+        return self.process is not process_id()
 
     @property
     def trace_id(self) -> bytes:

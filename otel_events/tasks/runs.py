@@ -57,9 +57,10 @@ class Called(msgspec.Struct):
 def begin(definition: Definition, phase: str = "running") -> TaskContext:
     """The first attempt of a new run, in ``phase``."""
     try:
-        above, traceparent, trace = caller()
+        above, traceparent, trace, outermost = caller()
         run = _run(definition, above)
         context = TaskContext(run, trace)
+        context.outermost = outermost
         told = definition.attributes
         if traceparent:
             told = {**told, TRACEPARENT: traceparent}
@@ -86,6 +87,7 @@ def another(definition: Definition, before: TaskContext) -> TaskContext:
         return before
     run = msgspec.structs.replace(before.run, attempt=before.run.attempt + 1)
     context = TaskContext(run, before.trace)
+    context.outermost = before.outermost
     emit((context, "running", time.time_ns(), definition.attributes))
     return context
 

@@ -16,7 +16,7 @@ import pytest
 from otel_events import configure, task
 from otel_events.event import AnyEvent
 from otel_events.journal import Journal
-from otel_events.pipeline import live
+from otel_events.pipeline import live, process
 from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.live import QUEUE, Live
 from otel_events.testing import Answer, CaptureServer
@@ -241,7 +241,8 @@ process.join()
 @pytest.mark.parametrize("end", ENDS)
 def test_a_process_sends_what_it_has_before_it_ends(end: str, tmp_path: Path, collector: CaptureServer) -> None:
     python(ENDS[end], tmp_path / "journal.db", collector)
-    assert [one.name for one in collector.spans()] == ["step"]
+    assert {one.name for one in collector.spans()} == {"step"}
+    assert len(collector.spans()) == (2 if end == "fork" else 1)
 
 
 @pytest.mark.parametrize("how", ["refused", "silent"])
@@ -262,7 +263,7 @@ def test_with_the_collector_gone_a_process_ends_in_time_and_the_next_sends(how: 
 
 def test_a_gateway_that_is_handed_in(world: World, collector: CaptureServer) -> None:
     gateway: Gateway = world.open()
-    live.run_gateway(gateway)
+    process.run_gateway(gateway)
     step(1)
     live.shutdown()
     assert len(collector.spans()) == 1
