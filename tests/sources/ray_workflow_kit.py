@@ -36,6 +36,10 @@ def running(workflow: str) -> Changes:
     return status(workflow, "RUNNING") | ended(workflow, None)
 
 
+def _note(workflow: str, text: str) -> Changes:
+    return {f"{workflow}/user_run_metadata.json": text}
+
+
 def task_open(workflow: str, task: str) -> Changes:
     return dict.fromkeys(f"{workflow}/tasks/{task}/{name}" for name in ("post_task_metadata.json", "output.pkl"))
 
@@ -46,13 +50,13 @@ def task_waits(workflow: str, task: str) -> Changes:
 
 _MESSAGE = "ray.workflow.api.wait_for_event.locals.get_message"
 _COMMITTED = "ray.workflow.api.wait_for_event.locals.message_committed"
-_FIRST_TRY = {"resume1/tasks/nf/pre_task_metadata.json": json.dumps({"start_time": 1795219710.426309})}
+_FIRST_TRY: Changes = {"resume1/tasks/nf/pre_task_metadata.json": json.dumps({"start_time": 1795219710.426309})}
 
 STAGES: dict[str, Changes] = {
     "seed workflow": (
         begun("trip1", 1795219701.1858776)
         | ended("trip1", 1795219703.285964)
-        | {"trip1/user_run_metadata.json": '{"k2": "v2"}'}
+        | _note("trip1", '{"k2": "v2"}')
     ),
     "immediately after run_async": running("run1") | begun("run1", 1795219705.7667396) | task_waits("run1", "slow"),
     "running workflow": running("run1") | task_open("run1", "slow") | task_waits("run1", "after"),

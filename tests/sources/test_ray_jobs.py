@@ -220,7 +220,8 @@ def test_an_address_that_is_none(url: str) -> None:
 
 
 def test_tasks_from_before_are_told_once(fake: FakeDashboard) -> None:
-    fake.answers["/api/jobs/"] = [*JOBS, {"type": "DRIVER", "job_id": "02000000", "status": "SUCCEEDED", "entrypoint": "python x.py", "start_time": 1795221307994, "end_time": 1795221322370}]  # fmt: skip  # noqa: E501
+    driver = {"type": "DRIVER", "job_id": "02000000", "status": "SUCCEEDED", "entrypoint": "python x.py"}
+    fake.answers["/api/jobs/"] = [*JOBS, driver | {"start_time": 1795221307994, "end_time": 1795221322370}]
     earlier = Backfill(Dashboard(fake.url), lambda session, job: False)
     found = earlier.poll(0)
     assert earlier.poll(0) == found  # not kept: asked again
