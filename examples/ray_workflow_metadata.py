@@ -1,6 +1,6 @@
 """What a workflow of Ray 2.47 and earlier left in its storage, without Ray: its status, its tasks, how long they took.
 
-    python examples/ray_workflow_metadata.py /mnt/ray-storage trip1 trip
+python examples/ray_workflow_metadata.py /mnt/ray-storage trip1 trip
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.pipeline.hot import Logs, Spans
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
-from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, OpenRoot, OpenRun, Telemetry, Timing
+from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
 from otel_events.pipeline.unended import unended
 from otel_events.spans import Context, derived_parent
 from otel_events.telemetry import LogData
@@ -36,14 +36,14 @@ class Engine:
         signals: Collection[str] = ("traces", "logs"),
         hot_events: int = 50_000,
     ) -> None:
-        """``signals``: what is sent at all; the rest is not even made. ``hot_events``: how many stay in memory."""
+        """``signals``: what is sent at all; the rest is not even made. ``hot_events``: how many stay in memory of
+        open runs, and a quarter as many of finished ones."""
         self._metrics = metrics
         self._load = load
         self._timing = timing
-        self._hot_events = hot_events
+        self._memory = Memory(hot_events)
         self.tell: Callable[[LogData], object] | None = None  # also gets each log record of a new event
         self._tracing, self._logging = "traces" in signals, "logs" in signals
-        self._held = 0
         self._upto = 0
         self._roots: dict[bytes, OpenRoot] = {}
         self._due: list[tuple[int, int, int, bytes, str, int]] = []
@@ -121,14 +121,7 @@ class Engine:
             known.internal = known.internal or INTERNAL in event.attributes
             self._tell(root)
         late = known.closed is not None and attempt in known.closed
-        known.taken += 1
-        if known.events is not None:
-            if self._held < self._hot_events or root.told:
-                self._held += 1
-                known.events.append(event)
-            else:
-                self._held -= len(known.events)
-                known.events = None
+        self._memory.add(known, event, root.told)
         logs = out.logs if out is not None and self._logging else None
         tell = self.tell if count else None
         if (tell or logs is not None) and (is_phase or late or not isinstance(event, Stat)):
@@ -142,10 +135,8 @@ class Engine:
 
     def _tell(self, root: OpenRoot) -> None:
         """From here on the contexts in this root are folded with every event: its events have to be at hand."""
-        for known in () if root.told else root.runs.values():
-            if known.events is None:
-                known.events = self._events(root, known)
-                self._held += len(known.events)
+        if not root.told and (lost := {id_ for id_, known in root.runs.items() if known.events is None}):
+            self._memory.restore(root, lost, self._load(root.key, self._upto))
         root.told = True
 
     def _learned(self, root: OpenRoot, known: OpenRun, count: bool) -> None:
@@ -170,7 +161,7 @@ class Engine:
             return
         attempt = run.attempt
         if known.finished and not info.outcome and (attempt or known.current + event.next_attempt) not in known.done():
-            known.finished = False
+            self._memory.reopened(known)
             root.open += 1
         if not known.start:
             known.start = time
@@ -222,9 +213,8 @@ class Engine:
         if closing.attempt:
             known.closed = {**(known.closed or {}), closing.attempt: closing}
         if not known.finished and (closing.final or known.final_after(closing.attempt)):
-            known.finished = True
+            self._memory.finished(known, root.told)
             root.open -= 1
-            self._held -= len(known.events or ())
         if out is None and not count:
             return
         found = self._folded(root, closing.run)

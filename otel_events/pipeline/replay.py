@@ -8,7 +8,6 @@ the input are closed as incomplete.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -26,7 +25,9 @@ from otel_events.traces import Closed, close_all, told
 
 NOWHERE = Context(b"", b"")
 BATCH = 1_000
-"""Records a journal transaction."""
+"""Records a journal transaction, at most."""
+BATCH_BYTES = 1 << 20
+"""Of records in a journal transaction, so that a source whose records are batches of events takes no more memory."""
 
 Progress = Callable[[str, int, int | None], None]
 """(what is being done, how many are done, of how many or None)."""
@@ -94,7 +95,7 @@ def _take_in(
     progress: Progress,
 ) -> None:
     decode = decoder(source)
-    for some in _batched(records, BATCH):
+    for some in _batched(records):
         batch = decode_records(source, decode, some)
         for letter in batch.dead:
             journal.dead(letter.source, letter.where, letter.reason, letter.record, letter.length)
@@ -107,9 +108,16 @@ def _take_in(
         progress("reading", summary.records, None)
 
 
-def _batched(records: Iterable[Record | Refused], size: int) -> Iterator[list[Record | Refused]]:
-    source = iter(records)
-    while some := list(islice(source, size)):
+def _batched(records: Iterable[Record | Refused]) -> Iterator[list[Record | Refused]]:
+    some: list[Record | Refused] = []
+    size = 0
+    for record in records:
+        some.append(record)
+        size += len(record.body if isinstance(record, Record) else record.head)
+        if len(some) == BATCH or size >= BATCH_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
         yield some
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
@@ -118,6 +119,59 @@ class OpenRoot(msgspec.Struct):
             return [known.named or run]
         told = (known,) if run.id != run.root else self.runs.values() if self.workflow() else ()
         return [named for one in told if (named := self.called(one)).workflow]
+
+
+class Memory:
+    """Which runs have their events at hand. Beyond ``most`` events of open runs, and a quarter of that of finished ones
+    (the last to finish keep theirs: children and late events ask for them), runs let go of them: a root may stay open
+    for weeks. What is needed again is read back from the journal."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open = self._over = 0
+        self._finished: deque[tuple[OpenRun, int]] = deque()
+
+    def add(self, known: OpenRun, event: AnyEvent, needed: bool) -> None:
+        """Count an event of a run, and keep it. ``needed``: whether or not there is room."""
+        known.taken += 1
+        if known.events is None:
+            return
+        if needed or known.finished or self._open < self._most:
+            self._open += not known.finished
+            known.events.append(event)
+        else:
+            self._open -= len(known.events)
+            known.events = None
+
+    def finished(self, known: OpenRun, needed: bool) -> None:
+        known.finished = True
+        if known.events is None or needed:
+            return
+        size = len(known.events)
+        self._open -= size
+        self._over += size
+        self._finished.append((known, size))
+        while self._over * 4 > self._most:
+            oldest, size = self._finished.popleft()
+            self._over -= size
+            if oldest.finished:
+                oldest.events = None
+
+    def reopened(self, known: OpenRun) -> None:
+        known.finished = False
+        self._open += len(known.events or ())
+
+    def restore(self, root: OpenRoot, lost: Collection[str], commits: Iterable[tuple[Sequence[AnyEvent], object]]) -> None:
+        """Give the runs ``lost`` of a root their events again, in one pass over what the journal has of it."""
+        found: dict[str, list[AnyEvent]] = {run_id: [] for run_id in lost}
+        for events, _ in commits:
+            for event in events:
+                if event.run.id in found:
+                    found[event.run.id].append(event)
+        for run_id, events in found.items():
+            known = root.runs[run_id]
+            known.events = events
+            self._open += 0 if known.finished else len(events)
 
 
 class Telemetry(msgspec.Struct):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import binascii
 import re
 import shlex
-import zlib
 from calendar import timegm
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from time import strptime
+from zlib import crc32
 
 import msgspec
 
@@ -198,12 +198,14 @@ def no_run(session: str) -> Run:
     return Run(SOURCE, "task", "", "", session, None, 1, session)
 
 
+_told = msgspec.msgpack.Encoder().encode
+
+
 def digest(attributes: Attributes, error: Error | None = None) -> str:
     """Tells two tellings of one transition apart where they say more than the transition; "" where they do not."""
     if not attributes and error is None:
         return ""
-    told = f"{attributes}{error or ''}".encode("utf-8", "surrogatepass")
-    return f".{zlib.crc32(told):08x}"
+    return f".{crc32(_told((attributes, error))):08x}"
 
 
 def put(attributes: Attributes, key: str, value: Scalar) -> None:

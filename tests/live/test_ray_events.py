@@ -65,15 +65,16 @@ def wait_for(what: str, found: Callable[[], bool]) -> None:
 
 
 class Receiver:
-    """``otel-events serve`` as a process that can be killed."""
+    """``otel-events serve`` as a process that can be killed; ``more``: further options."""
 
-    def __init__(self, folder: Path, collector: CaptureServer) -> None:
+    def __init__(self, folder: Path, collector: CaptureServer, *more: str) -> None:
+        self._more = more
         self._folder, self._environ = folder, environ(folder, **collector.environ("http/protobuf"))
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "otel_events", "serve", "--port", str(PORT), "--grace", "2"]
-        command += ["--journal", str(self._folder / "j.db"), "--console", "json"]
+        command += ["--journal", str(self._folder / "j.db"), "--console", "json", *self._more]
         with (self._folder / "console").open("a") as console:
             self.process = subprocess.Popen(
                 command, env=self._environ, cwd=ROOT, stdout=console, stderr=subprocess.PIPE, text=True

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from otel_events.event import AnyEvent, Error, Log, PhaseChange, Run, Scalar, Stat
 from otel_events.journal import Journal
 from otel_events.metrics import Metrics
+from otel_events.pipeline import state
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.gateway import Every, Gateway
 from otel_events.pipeline.state import Timing
@@ -32,6 +33,8 @@ ATTRIBUTES: st.SearchStrategy[dict[str, Scalar]] = st.dictionaries(
     st.sampled_from(["a", "otel_events.cache.status"]), st.sampled_from(["x", "y"]), max_size=2
 )
 PHASES = ("pending", "running", "paused", "finalizing", "succeeded", "failed", "crashed", "cancelled", "skipped", "odd")
+HOT = (0, 8, 50_000)
+"""Events in memory: none, some, all."""
 
 
 @st.composite
@@ -78,12 +81,14 @@ def _event(draw: st.DrawFn, run: Run, own: str, time: int) -> AnyEvent:
     )
 
 
-def opened(path: Path, memory: Memory, now: list[int]) -> Gateway:
-    """A gateway that sends to ``memory``; its clock is ``now[0]``."""
+def opened(path: Path, memory: Memory, now: list[int], hot: int) -> Gateway:
+    """A gateway that sends to ``memory`` and holds about so many events in its own; its clock is ``now[0]``."""
     journal = Journal.open(path, durability="normal", clock=lambda: now[0])
     every = Every(metrics=10**9 * SECOND)
     delivery = Delivery(memory.senders, {})
-    return Gateway(journal, Metrics(), delivery, timing=Timing(), clock=lambda: now[0], every=every)
+    gateway = Gateway(journal, Metrics(), delivery, timing=Timing(), clock=lambda: now[0], every=every)
+    gateway._engine._memory = state.Memory(hot)
+    return gateway
 
 
 def batches(drawn: list[AnyEvent], rng: Random) -> Iterator[list[AnyEvent]]:
@@ -107,7 +112,7 @@ def test_any_events_in_any_order_while_nothing_is_closed(drawn: list[AnyEvent], 
     kept, metrics, _ = kit.replayed("events", kit.recorded(drawn))
     memory, now = capture(), [NOON + 3600 * SECOND]
     with tempfile.TemporaryDirectory() as folder:
-        gateway = opened(Path(folder) / "journal.db", memory, now)
+        gateway = opened(Path(folder) / "journal.db", memory, now, rng.choice(HOT))
         for batch in batches(drawn, rng):
             gateway.offer("batch", batch)
         pass_time(gateway, now, LONG)
@@ -127,7 +132,7 @@ def test_any_pauses_and_crashes(drawn: list[AnyEvent], rng: Random) -> None:
     memory, now = capture(), [NOON + 3600 * SECOND]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        gateway = opened(place / "journal.db", memory, now)
+        gateway = opened(place / "journal.db", memory, now, rng.choice(HOT))
         for number, batch in enumerate(batches(drawn, rng)):
             gateway.offer("batch", batch)
             pass_time(gateway, now, [rng.choice([0.0, 1.0, 11.0, 61.0, 400.0])])
@@ -136,7 +141,7 @@ def test_any_pauses_and_crashes(drawn: list[AnyEvent], rng: Random) -> None:
                 shutil.copyfile(gateway._journal.path, copied)
                 shutil.copyfile(f"{gateway._journal.path}-wal", f"{copied}-wal")
                 gateway.drain_and_close(0)
-                gateway = opened(copied, memory, now)
+                gateway = opened(copied, memory, now, rng.choice(HOT))
         pass_time(gateway, now, LONG)
         assert gateway.health().open_roots == 0
         assert kit.value(gateway, "otel_events_runs_active") == 0

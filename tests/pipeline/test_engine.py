@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from otel_events.event import AnyEvent, PhaseChange, Stat
-from otel_events.pipeline.state import Timing
+from otel_events.pipeline.state import Memory, Timing
 from otel_events.testing import CaptureServer
 from tests.pipeline import kit
 from tests.pipeline.kit import LONG, NOON, SECOND, World, change, golden, line, run_of, value
@@ -251,7 +251,7 @@ def test_cold_events_give_the_same_spans(tmp_path: Path, collector: CaptureServe
         folder.mkdir()
         world = World(folder, collector)
         gateway = world.open()
-        gateway._engine._hot_events = hot
+        gateway._engine._memory = Memory(hot)
         gateway.ingest("flyte", golden("flyte", "array_node_external_resources"))
         world.wait(gateway, *LONG)
         found.append(kit.once(collector))
