@@ -14,6 +14,7 @@ from otel_events.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.fold import END_WITHOUT_OUTCOME, INTERNAL, ROOT_NAMES, Attempt, attempts, settled, with_workflow
 from otel_events.identity import span_id
 from otel_events.journal import Closing
+from otel_events.journal.pack import unpack
 from otel_events.logs import log
 from otel_events.metrics import Metrics
 from otel_events.pipeline.hot import Logs, Spans
@@ -36,8 +37,8 @@ class Engine:
         signals: Collection[str] = ("traces", "logs"),
         hot_events: int = 50_000,
     ) -> None:
-        """``signals``: what is sent at all; the rest is not even made. ``hot_events``: how many stay in memory of
-        open runs, and a quarter as many of finished ones."""
+        """``signals``: what is sent at all; the rest is not even made. ``hot_events``: how many stay in memory as
+        they are."""
         self._metrics = metrics
         self._load = load
         self._timing = timing
@@ -135,8 +136,8 @@ class Engine:
 
     def _tell(self, root: OpenRoot) -> None:
         """From here on the contexts in this root are folded with every event: its events have to be at hand."""
-        if not root.told and (lost := {id_ for id_, known in root.runs.items() if known.events is None}):
-            self._memory.restore(root, lost, self._load(root.key, self._upto))
+        if not root.told:
+            self._memory.restore(root, lambda: self._load(root.key, self._upto))
         root.told = True
 
     def _learned(self, root: OpenRoot, known: OpenRun, count: bool) -> None:
@@ -150,6 +151,8 @@ class Engine:
     def _events(self, root: OpenRoot, known: OpenRun) -> list[AnyEvent]:
         if known.events is not None:
             return known.events
+        if known.packed is not None:
+            return [unpack(run, packed) for run, packed in known.packed]
         commits = self._load(root.key, self._upto)
         return [event for events, _ in commits for event in events if event.run.id == known.run.id]
 

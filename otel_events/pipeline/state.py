@@ -10,6 +10,7 @@ import msgspec
 from otel_events.event import PHASES, AnyEvent, Run
 from otel_events.fold import RESERVED, ROOT_NAMES
 from otel_events.journal import Closing
+from otel_events.journal.pack import pack, unpack
 from otel_events.spans import Context
 
 SECOND = 1_000_000_000
@@ -21,7 +22,8 @@ BITS = 62
 """Attempts that are told apart in ``logged``; those beyond share the last bit."""
 NOWHERE = Context(b"", b"")
 
-Load = Callable[[bytes, int], Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]]
+Commits = Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]
+Load = Callable[[bytes, int], Commits]
 """What the journal holds of a root up to a commit (inclusive), as (events, closings) by commit."""
 
 
@@ -45,7 +47,7 @@ class OpenRun(msgspec.Struct, gc=False):
 
     run: Run
     events: list[AnyEvent] | None
-    """None: more is open than memory should hold; they are read back from the journal when the run is folded."""
+    """None: more is open than memory should hold as it is; see ``packed``."""
     taken: int = 0
     """How many events there are."""
     phase: str = ""
@@ -65,6 +67,8 @@ class OpenRun(msgspec.Struct, gc=False):
     finished: bool = False
     named: Run | None = None
     """``run`` with the name and workflow that only a later event told."""
+    packed: list[tuple[Run, bytes]] | None = None
+    """Where ``events`` is None: those, as the journal keeps them. None too: only the journal has them."""
     internal: bool = False
     """The source's own machinery: not shown."""
 
@@ -122,9 +126,9 @@ class OpenRoot(msgspec.Struct):
 
 
 class Memory:
-    """Which runs have their events at hand. Beyond ``most`` events of open runs, and a quarter of that of finished ones
-    (the last to finish keep theirs: children and late events ask for them), runs let go of them: a root may stay open
-    for weeks. What is needed again is read back from the journal."""
+    """Which runs have their events at hand. Beyond ``most`` events of open runs, runs keep theirs packed; beyond a
+    quarter of ``most`` of finished ones, those that finished first have theirs in the journal only: a root may stay
+    open for weeks."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -135,43 +139,50 @@ class Memory:
         """Count an event of a run, and keep it. ``needed``: whether or not there is room."""
         known.taken += 1
         if known.events is None:
-            return
-        if needed or known.finished or self._open < self._most:
+            if known.packed is not None:
+                known.packed.append((event.run, pack(event)))
+        elif needed or known.finished or self._open < self._most:
             self._open += not known.finished
             known.events.append(event)
         else:
             self._open -= len(known.events)
+            known.packed = [(one.run, pack(one)) for one in (*known.events, event)]
             known.events = None
 
     def finished(self, known: OpenRun, needed: bool) -> None:
         known.finished = True
-        if known.events is None or needed:
+        size = len(known.events or known.packed or ())
+        self._open -= len(known.events or ())
+        if needed:
             return
-        size = len(known.events)
-        self._open -= size
         self._over += size
         self._finished.append((known, size))
         while self._over * 4 > self._most:
             oldest, size = self._finished.popleft()
             self._over -= size
             if oldest.finished:
-                oldest.events = None
+                oldest.events = oldest.packed = None
 
     def reopened(self, known: OpenRun) -> None:
         known.finished = False
         self._open += len(known.events or ())
 
-    def restore(self, root: OpenRoot, lost: Collection[str], commits: Iterable[tuple[Sequence[AnyEvent], object]]) -> None:
-        """Give the runs ``lost`` of a root their events again, in one pass over what the journal has of it."""
-        found: dict[str, list[AnyEvent]] = {run_id: [] for run_id in lost}
-        for events, _ in commits:
+    def restore(self, root: OpenRoot, commits: Callable[[], Commits]) -> None:
+        """Have all events of a root at hand again, with at most one pass over what the journal has of it."""
+        for known in root.runs.values():
+            if known.events is None and known.packed is not None:
+                self._put(known, [unpack(run, packed) for run, packed in known.packed])
+        lost: dict[str, list[AnyEvent]] = {run_id: [] for run_id, known in root.runs.items() if known.events is None}
+        for events, _ in commits() if lost else ():
             for event in events:
-                if event.run.id in found:
-                    found[event.run.id].append(event)
-        for run_id, events in found.items():
-            known = root.runs[run_id]
-            known.events = events
-            self._open += 0 if known.finished else len(events)
+                if event.run.id in lost:
+                    lost[event.run.id].append(event)
+        for run_id, found in lost.items():
+            self._put(root.runs[run_id], found)
+
+    def _put(self, known: OpenRun, events: list[AnyEvent]) -> None:
+        known.events, known.packed = events, None
+        self._open += 0 if known.finished else len(events)
 
 
 class Telemetry(msgspec.Struct):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks import ray_workload
 from otel_events.metrics.under_way import RAY_NODE
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.pipeline.records import Record
@@ -124,3 +125,18 @@ def test_the_job_names_the_workflow_of_its_tasks_whichever_came_first(tmp_path: 
     ]
     assert told
     assert all('workflow="train.py"' in line for line in told)
+
+
+def series(path: Path, tasks: int) -> set[str]:
+    """Names and labels of all that is exposed after a job of so many tasks."""
+    world = World(path)
+    world.take(*ray_workload.posts(tasks=tasks))
+    world.later(20)
+    text = world.gateway.exposition("text/plain")[0].decode()
+    world.gateway.drain_and_close(0)
+    assert f'otel_events_run_duration_seconds_count{{kind="task",name="f",namespace="",outcome="succeeded",source="ray",workflow="perf.py"}} {tasks}.0' in text  # fmt: skip
+    return {line.rpartition(" ")[0] for line in text.splitlines()}
+
+
+def test_12_201_tasks_have_the_series_of_200(tmp_path: Path) -> None:
+    assert series(tmp_path / "many.db", ray_workload.TASKS) == series(tmp_path / "few.db", 200)
