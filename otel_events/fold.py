@@ -30,11 +30,13 @@ ECHOES: frozenset[tuple[str, str, str, str]] = frozenset(
         ("ray", "task", "succeeded", "cancelled"),
         ("ray", "task", "cancelled", "succeeded"),
         ("ray", "task", "succeeded", "running"),
+        ("clearml", "task", "succeeded", "cancelled"),
+        *(("clearml", "task", ended, told) for ended in ("failed", "cancelled") for told in ("succeeded", "cancelled")),
     }
 )
 """(source, kind, outcome, phase told after it) that are no surprise: a Ray worker tells that a task's function was
 left, or interrupted, and its owner that the task is FINISHED, each by its own clock; 2.52 tells the second creation of
-an actor as RUNNING of the first."""
+an actor as RUNNING of the first. A ClearML task that ended may be published, deleted, or stopped once more."""
 
 CANCEL_OVERRULES: frozenset[tuple[str, str]] = frozenset({("ray", "task")})
 """(source, kind) whose success is a cancel where anybody told of one: a Ray worker tells of the cancel and the owner of

@@ -22,6 +22,7 @@ SOURCES: dict[str, str] = {
     "prefect": "otel_events.sources.prefect",
     "ray": "otel_events.sources.ray",
     "ray-workflow": "otel_events.sources.ray_workflow",
+    "clearml": "otel_events.sources.clearml",
     "events": "otel_events.sources.events",
 }
 """Name on the command line -> module. Adding a source is one line here."""
