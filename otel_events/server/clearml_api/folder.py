@@ -1,0 +1,184 @@
+"""The folder of the file server: images and artifacts under the names that their senders gave, as ClearML's own keeps
+them (one may be pointed at the other's folder). Names cannot leave it, and there is a limit to all bytes together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from otel_events.errors import ConfigError
+
+INCOMING = ".incoming"
+"""Where uploads are until they are whole; no name may begin with it."""
+MAX_PART, MAX_NAME, MAX_DEPTH = 255, 2_000, 32
+"""Bytes of one part of a name (what file systems take), of a whole one; parts of a name."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Bytes of all files together, and of one."""
+
+    total: int = 10 << 30
+    file: int = 5 << 30
+
+
+class FileError(Exception):
+    """What cannot be kept or named, as HTTP tells it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+def parts(name: str) -> list[str]:
+    """The parts of a file's name, ``/`` between them. FileError 400 for what is no name in a folder."""
+    found = [part for part in name.split("/") if part]
+    try:
+        sizes = [len(part.encode()) for part in found]
+    except UnicodeEncodeError as error:
+        raise FileError(400, "the file's name is not Unicode") from error
+    if not found or found[0] == INCOMING or any(part in (".", "..") for part in found):
+        raise FileError(400, "not the name of a file: name a path below the root, without . and .. in it")
+    if max(sizes) > MAX_PART or sum(sizes) + len(sizes) > MAX_NAME or len(sizes) > MAX_DEPTH:
+        told = f"{MAX_PART} bytes a part, {MAX_NAME:,} in all, {MAX_DEPTH} parts"
+        raise FileError(400, f"the file's name is too long: at most {told}")
+    if any(ord(letter) < 32 or ord(letter) == 127 for part in found for letter in part):
+        raise FileError(400, "a control character in the file's name: leave it out")
+    return found
+
+
+class Folder:
+    """One folder of one process; from any thread. ConfigError where it cannot be made or written."""
+
+    def __init__(self, root: Path, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - immutable
+        self.root, self.bounds = root, bounds
+        self._lock = threading.Lock()
+        self._incoming = root / INCOMING
+        try:
+            shutil.rmtree(self._incoming, ignore_errors=True)  # of uploads that a kill cut off
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._incoming.mkdir(mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"--clearml-files {root}: {error.strerror}: name a folder that can be written") from error
+        self._used = sum(size for _, size, _ in self._files())
+
+    @property
+    def used(self) -> int:
+        """Bytes of all files, uploads under way among them."""
+        return self._used
+
+    def find(self, name: str) -> Path | None:
+        """The file of that name, None where there is none. Links are no files here. FileError."""
+        path = self.root.joinpath(*parts(name))
+        real = path.is_file() and path.resolve() == self.root.resolve().joinpath(*parts(name))
+        return path if real else None
+
+    def upload(self) -> Upload:
+        """Room for a file that is not whole yet."""
+        descriptor, path = tempfile.mkstemp(dir=self._incoming)
+        return Upload(self, os.fdopen(descriptor, "wb"), Path(path))
+
+    def keep(self, temporary: Path, size: int, name: str) -> None:
+        """Give a whole upload its name; a file of that name is replaced. FileError 400, 409."""
+        path = self.root.joinpath(*parts(name))
+        with self._lock:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                before = path.lstat().st_size if path.is_file() else 0
+                temporary.replace(path)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise FileError(409, "a file is where this name has a folder, or the other way round") from error
+            self._used -= before
+
+    def delete(self, name: str, folders: bool = False) -> bool:
+        """Whether there was a file of that name, or with ``folders`` a folder. FileError 400."""
+        path = self.root.joinpath(*parts(name))
+        with self._lock:
+            if self.find(name) is not None:
+                self._used -= path.stat().st_size
+                path.unlink()
+            elif folders and path.is_dir() and path.resolve().is_relative_to(self.root.resolve()):
+                self._used -= sum(size for _, size, _ in self._files(path))
+                shutil.rmtree(path)
+            else:
+                return False
+            self._prune(path.parent)
+        return True
+
+    def sweep(self, before: float) -> int:
+        """Delete files last written before that time (epoch seconds); how many."""
+        gone = 0
+        for path, _, written in list(self._files()):
+            if written < before and self._incoming not in path.parents:
+                with contextlib.suppress(FileError):  # put here by others, under a name that we do not take
+                    gone += self.delete(path.relative_to(self.root).as_posix())
+        return gone
+
+    def take(self, size: int) -> None:
+        """Count bytes that come in. FileError 507 where there is no more room."""
+        with self._lock:
+            if self._used + size > self.bounds.total:
+                told = f"the file server's {self.bounds.total:,} bytes are full"
+                raise FileError(507, f"{told}: delete tasks, or give it more by --clearml-files-mib")
+            self._used += size
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._used -= size
+
+    def _files(self, below: Path | None = None) -> Iterator[tuple[Path, int, float]]:
+        """(path, bytes, when it was last written) of each file."""
+        for folder, _, names in os.walk(below or self.root):
+            for name in names:
+                path = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # an upload that ended, a file that was deleted
+                    told = path.lstat()
+                    yield path, told.st_size, told.st_mtime
+
+    def _prune(self, folder: Path) -> None:
+        """Remove a folder and those above it as far as nothing is in them."""
+        while folder != self.root:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+
+class Upload:
+    """A file on its way in. ``keep`` or ``drop`` ends it; ``drop`` any number of times."""
+
+    def __init__(self, folder: Folder, file: BinaryIO, path: Path) -> None:
+        self._folder, self._file, self._path = folder, file, path
+        self._size, self._over = 0, False
+
+    def write(self, data: bytes) -> None:
+        """FileError 413, 507."""
+        if self._size + len(data) > self._folder.bounds.file:
+            raise FileError(413, f"a file of more than {self._folder.bounds.file:,} bytes")
+        self._folder.take(len(data))
+        self._size += len(data)
+        self._file.write(data)
+
+    def keep(self, name: str) -> None:
+        """On disk under this name when it returns. FileError 400, 409."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._folder.keep(self._path, self._size, name)
+        self._over = True
+        self._file.close()
+
+    def drop(self) -> None:
+        if not self._over:
+            self._over = True
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+            self._folder.give_back(self._size)
