@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flyteidl.core import errors_pb2, literals_pb2
 
+from otel_events.event import AnyEvent
 from otel_events.identity import span_id, trace_id
+from otel_events.otlp import from_env
+from otel_events.pipeline.gateway import Gateway, GatewayConfig
+from otel_events.sources import decoder
 from otel_events.testing import CaptureServer
 from tests.live.envs import ROOT, python
+from tests.server.serving import serving
 
 PROGRAMS = Path(__file__).parent / "flytekit_programs"
 GUIDE = ROOT / "tests" / "golden" / "flytekit" / "monitoring"
@@ -291,3 +299,73 @@ def test_a_pod_of_a_map_task_is_its_element(collector: CaptureServer, environ: d
     (span,) = (span for span in collector.spans() if span.name == "pods.train")
     assert (span.trace_id, span.span_id) == ids(f"{NAMESPACE}/{EXECUTION}/n0/pods.train/2")
     assert {point.name: point.value for point in collector.metrics()}["otel_events_stat_rows_total"] == 7
+
+
+# --- with a gateway ---------------------------------------------------------------------------------------------------
+
+
+def flyte_s_own(first: float) -> list[AnyEvent]:
+    """What Flyte's control plane tells of the same execution, around ``first`` (seconds since the epoch): it heard of
+    the pod before and of its end after."""
+    execution = {"project": "flytesnacks", "domain": "development", "name": EXECUTION}
+    node = {"executionId": execution, "nodeId": "n0"}
+    task_id = {"resourceType": "TASK", "project": "flytesnacks", "domain": "development", "name": "pods.train"}
+
+    def at(seconds: float) -> str:
+        return datetime.fromtimestamp(first + seconds, UTC).isoformat().replace("+00:00", "Z")
+
+    def task_event(phase: str, seconds: float) -> dict[str, Any]:
+        told = {"taskId": task_id | {"version": "v1"}, "parentNodeExecutionId": node, "retryAttempt": 1}
+        return {"event": told | {"phase": phase, "occurredAt": at(seconds)}}
+
+    def node_event(phase: str, seconds: float) -> dict[str, Any]:
+        return {"event": {"id": node, "phase": phase, "occurredAt": at(seconds), "nodeName": "train"}}
+
+    def flow_event(phase: str, seconds: float) -> dict[str, Any]:
+        return {"event": {"executionId": execution, "phase": phase, "occurredAt": at(seconds)}}
+
+    told = [
+        *(flow_event("RUNNING", -5), node_event("RUNNING", -4), task_event("QUEUED", -3), task_event("RUNNING", -2)),
+        *(task_event("SUCCEEDED", 60), node_event("SUCCEEDED", 61), flow_event("SUCCEEDED", 62)),
+    ]
+    decode = decoder("flyte")
+    return [event for record in told for event in decode(json.dumps(record).encode(), "")]
+
+
+def test_with_a_gateway_a_pod_s_task_is_one_span_whoever_saw_what(
+    collector: CaptureServer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    began = int(time.time())
+    config = GatewayConfig(journal=tmp_path / "gateway.db", otlp=from_env(collector.environ("http/protobuf")))
+    gateway = Gateway.open(config)
+    with serving(gateway) as served:
+        beside = {key: value for key, value in environ.items() if not key.startswith("OTEL_")}
+        beside["OTEL_EVENTS_GATEWAY"] = f"http://127.0.0.1:{served.port}"
+        execute(beside, tmp_path, literals_pb2.LiteralMap(literals={"rows": number(3)}))
+        gateway.offer("flyte", flyte_s_own(began))
+        gateway.settle()
+    gateway.drain_and_close(5)
+    spans = {span.name: span for span in collector.spans()}
+    assert sorted(spans) == ["RUN", "pods.train", "train"]
+    assert spans["pods.train"].parent_span_id == spans["train"].span_id
+    told = spans["pods.train"]
+    assert (told.trace_id, told.span_id) == ids(f"{NAMESPACE}/{EXECUTION}/n0/pods.train")
+    assert (told.attributes["otel_events.outcome"], told.end) == ("succeeded", (began + 60) * 10**9)
+    names = Counter(event.name for event in told.events)
+    assert (names["otel_events.run.finalizing"], names["otel_events.run.pending"]) == (1, 1)
+    assert names["flyte.timeit"] > 3
+    assert {point.name: point.value for point in collector.metrics()}["otel_events_stat_rows_total"] == 3
+
+
+def test_with_a_gateway_local_runs_come_from_it(
+    collector: CaptureServer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    config = GatewayConfig(journal=tmp_path / "gateway.db", otlp=from_env(collector.environ("http/protobuf")))
+    gateway = Gateway.open(config)
+    with serving(gateway) as served:
+        beside = {key: value for key, value in environ.items() if not key.startswith("OTEL_")}
+        beside["OTEL_EVENTS_GATEWAY"] = f"http://127.0.0.1:{served.port}"
+        run(beside, python("flytekit"), PROGRAMS / "shapes.py")
+        gateway.settle()
+    gateway.drain_and_close(5)
+    assert [plain(tree) for tree in trees(collector)] == EXPECTED
