@@ -20,6 +20,7 @@ DASHBOARDS: tuple[Dashboard, ...] = (
 )
 TYPES = {"prometheus": "prometheus", "tempo": "tempo", "loki": "loki"}
 REDUCE = {"stat", "bargauge"}
+_NOTHING = {"text": "", "value": ""}
 
 
 def dashboard(of: Dashboard) -> dict[str, Any]:
@@ -42,6 +43,9 @@ def dashboard(of: Dashboard) -> dict[str, Any]:
             {
                 "title": "otel_events",
                 "type": "dashboards",
+                "icon": "external link",
+                "tooltip": "The other dashboards, with the same choice and time",
+                "url": "",
                 "tags": ["otel-events"],
                 "asDropdown": True,
                 "includeVars": True,
@@ -92,7 +96,7 @@ def _backends(of: Dashboard) -> list[dict[str, Any]]:
             "query": backend,
             "refresh": 1,
             "hide": 0,
-            "current": {},
+            "current": {"text": "default", "value": "default"},
             "regex": "",
         }
         for backend in TYPES
@@ -102,14 +106,13 @@ def _backends(of: Dashboard) -> list[dict[str, Any]]:
 
 def _variable(of: Variable) -> dict[str, Any]:
     if of.text:
-        return {"name": of.name, "label": of.label, "type": "textbox", "query": "", "current": {}, "hide": 0}
+        return {"name": of.name, "label": of.label, "type": "textbox", "query": "", "current": _NOTHING, "hide": 0}
     query = f"label_values({of.of}, {of.name})"
     return {
         "name": of.name,
         "label": of.label,
         "type": "query",
         "datasource": _source("prometheus"),
-        "definition": query,
         "query": {"query": query, "refId": of.name},
         "refresh": 2,
         "sort": 1,
@@ -205,7 +208,7 @@ def _thresholds(of: Panel) -> dict[str, Any]:
 def _options(of: Panel) -> dict[str, Any]:
     if of.type == "timeseries":
         return {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
     if of.type in REDUCE:
