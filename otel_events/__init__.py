@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_events.context import current_context, current_run, env_context
+    from otel_events.deck.model import Deck, DeckField
     from otel_events.errors import OtelEventsError
     from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.execution_span import ExecutionSpan
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __version__: str
 
 _HOME = {
+    "Deck": "deck.model",
+    "DeckField": "deck.model",
     "Error": "event",
     "Event": "event",
     "ExecutionSpan": "execution_span",
@@ -47,6 +50,8 @@ _HOME = {
 }
 
 __all__ = [
+    "Deck",
+    "DeckField",
     "Error",
     "Event",
     "ExecutionSpan",

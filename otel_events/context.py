@@ -50,13 +50,20 @@ PARENT = "OTEL_EVENTS_PARENT"
 """Variable of a child process: the run that it is a part of, as JSON of event.Run."""
 
 
+Lap = tuple[str, str, int, int]
+"""What a timeline shows: (name, outcome of a run or "section", start and end in ns)."""
+LAPS = 500
+"""Of one attempt that are kept."""
+
+
 class TaskContext(OwnAttempt):
     """One attempt of one run, as the code in it sees it. Each part is made when it is first asked for.
 
-    ``run``: None outside of any. From any thread: whoever holds the context tells of its run.
+    ``run``: None outside of any. ``began``: ns, 0 where it is not known. ``laps``: None where its task has no timeline.
+    From any thread: whoever holds the context tells of its run.
     """
 
-    __slots__ = ("_decks", "_logger", "_logging", "_stats", "_tracker")
+    __slots__ = ("_decks", "_logger", "_logging", "_stats", "_tracker", "began", "laps")
 
     def __init__(self, run: Run | None, trace: bytes = b"", process: str | None = None) -> None:
         super().__init__(run, trace, process)
@@ -65,6 +72,8 @@ class TaskContext(OwnAttempt):
         self._logger: FilteringBoundLogger | None = None
         self._tracker: OutputMetadataTracker | None = None
         self._decks: list[Any] | None = None
+        self.began = 0
+        self.laps: list[Lap] | None = None
 
     @property
     def execution_id(self) -> str:
@@ -130,6 +139,11 @@ class TaskContext(OwnAttempt):
             self._decks = []
         return self._decks
 
+    def lap(self, name: str, what: str, start: int, end: int) -> None:
+        """Put something that is over on the attempt's timeline, if it has one; past LAPS it is left out."""
+        if self.laps is not None and len(self.laps) < LAPS:
+            self.laps.append((name, what, start, end))
+
     @property
     def has_decks(self) -> bool:
         return bool(self._decks)
@@ -145,7 +159,8 @@ class TaskContext(OwnAttempt):
         return self._tracker
 
     def get_deck(self) -> str:
-        """The page of this attempt's decks as they stand, as HTML."""
+        """The page of this attempt's decks as they stand, as HTML; outside of any run, that of this process's last
+        attempt that had one."""
         return str(import_module("otel_events.deck").page(self))  # as above
 
     def report(
@@ -168,6 +183,11 @@ class TaskContext(OwnAttempt):
 
 
 _current: ContextVar[TaskContext | None] = ContextVar("otel_events_run", default=None)
+
+
+def surrounding() -> TaskContext | None:
+    """The attempt under way here, None outside of any: as ``current_context``, and makes nothing."""
+    return _current.get()
 
 
 def current_run() -> Run | None:

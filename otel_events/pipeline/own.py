@@ -17,10 +17,11 @@ NOTHING: dict[str, Scalar] = {}
 class Definition:
     """What is the same in all runs of a function."""
 
-    __slots__ = ("attributes", "kind", "name")
+    __slots__ = ("attributes", "kind", "name", "timeline")
 
-    def __init__(self, kind: Kind, name: str, attributes: dict[str, Scalar]) -> None:
-        self.kind, self.name, self.attributes = kind, name, attributes
+    def __init__(self, kind: Kind, name: str, attributes: dict[str, Scalar], timeline: bool = False) -> None:
+        """``timeline``: each run keeps what its timeline shows, until its end."""
+        self.kind, self.name, self.attributes, self.timeline = kind, name, attributes, timeline
 
 
 class OwnAttempt:

@@ -43,6 +43,12 @@ class Options(msgspec.Struct, frozen=True):
         """Whether a call is more than one plain attempt."""
         return bool(self.retries or self.timeout or self.cache)
 
+    @property
+    def timeline(self) -> bool:
+        """Whether a timeline is made of each attempt."""
+        fields = [field.value if isinstance(field, Enum) else field for field in self.deck_fields or ()]
+        return self.enable_deck and (self.deck_fields is None or "Timeline" in fields)
+
     def told(self) -> dict[str, Scalar]:
         """What of it is on each span."""
         found: dict[str, Scalar] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from otel_events.context import TaskContext, caller
+from otel_events.context import TaskContext, caller, surrounding
 from otel_events.event import Error, Run, Scalar
 from otel_events.pipeline.live import emit, fault, new_id
 from otel_events.pipeline.own import NOTHING, SOURCE, Definition
@@ -64,7 +64,10 @@ def begin(definition: Definition, phase: str = "running") -> TaskContext:
         told = definition.attributes
         if traceparent:
             told = {**told, TRACEPARENT: traceparent}
-        emit((context, phase, time.time_ns(), told))
+        context.began = now = time.time_ns()
+        if definition.timeline:
+            context.laps = []
+        emit((context, phase, now, told))
     except Exception as error:  # noqa: BLE001  # the function runs, whatever becomes of its run
         fault("the beginning of a run", error)
         return TaskContext(None)
@@ -88,7 +91,10 @@ def another(definition: Definition, before: TaskContext) -> TaskContext:
     run = msgspec.structs.replace(before.run, attempt=before.run.attempt + 1)
     context = TaskContext(run, before.trace)
     context.outermost = before.outermost
-    emit((context, "running", time.time_ns(), definition.attributes))
+    context.began = now = time.time_ns()
+    if definition.timeline:
+        context.laps = []
+    emit((context, "running", now, definition.attributes))
     return context
 
 
@@ -113,7 +119,7 @@ def succeeded(
         if context.has_more or site.options.enable_deck:
             told = _more(Called(site, arguments, keywords, context, result, None), told)
         context.outcome = "succeeded"
-        emit((context, "succeeded", time.time_ns(), told))
+        _over(context, told)
     except Exception as error:  # noqa: BLE001  # as in begin
         fault("the end of a run", error)
 
@@ -133,9 +139,18 @@ def failed(
         if context.has_more or site.options.enable_deck:
             told = _more(Called(site, arguments, keywords, context, None, error), told)
         context.error, context.outcome = _error(error), outcome(error)
-        emit((context, context.outcome, time.time_ns(), told))
+        _over(context, told)
     except Exception as failure:  # noqa: BLE001  # as in begin
         fault("the end of a run", failure)
+
+
+def _over(context: TaskContext, told: dict[str, Scalar]) -> None:
+    """Hand over the outcome, and put the attempt on the timeline of the one that it was called in."""
+    now, run, above = time.time_ns(), context.run, surrounding()
+    emit((context, context.outcome, now, told))
+    if above is not None and above.laps is not None and run is not None:
+        name = f"{run.name} attempt {run.attempt}" if run.attempt > 1 else run.name
+        above.lap(name, context.outcome, context.began, now)
 
 
 def _more(called: Called, told: dict[str, Scalar]) -> dict[str, Scalar]:
@@ -148,7 +163,7 @@ def _more(called: Called, told: dict[str, Scalar]) -> dict[str, Scalar]:
             fault("output metadata of a task", failure)
     if context.has_decks or called.site.options.enable_deck:
         try:
-            import_module("otel_events.deck").at_end(called)
+            told = {**told, **import_module("otel_events.deck").at_end(called)}
         except Exception as failure:  # noqa: BLE001  # as above
             fault("a deck", failure)
     return told

@@ -141,6 +141,12 @@ class Stats:
         """The scope, as ``get_stats`` made it."""
         return self._prefix.removesuffix(".")
 
+    def lap(self, stat: str, took: int) -> None:
+        """Put what a timer measured (ns), up to now, on the attempt's timeline, if it has one."""
+        if self._context.laps is not None:
+            now = time.time_ns()
+            self._context.lap(self._prefix + stat, "section", now - took, now)
+
     def _tell(self, name: str, value: float, kind: StatType, tags: Tags | None, unit: str = "") -> None:
         run = self._context.run
         if run is None:
@@ -232,7 +238,9 @@ class Timer:
     def stop(self, send: bool = True) -> Timer:
         """End the measurement; ``send=False`` leaves it to ``send()``."""
         if self._started is not None:
-            self.ms = (time.perf_counter_ns() - self._started) / 1e6
+            took = time.perf_counter_ns() - self._started
+            self.ms = took / 1e6
+            self._stats.lap(self._stat, took)
             if send:
                 self.send()
         return self

@@ -22,7 +22,8 @@ def wrap(kind: Kind, function: Any, chosen: Options) -> Any:
         raise TypeError(f"@{kind} is given a {type(function).__name__}: it takes a function, or options by name")
     check_function(function, chosen)
     told = _qualified(function)
-    site = Site(function, Definition(kind, chosen.name or told, _code(function, told) | chosen.told()), chosen)
+    attributes = _code(function, told) | chosen.told()
+    site = Site(function, Definition(kind, chosen.name or told, attributes, chosen.timeline), chosen)
     if chosen.managed:
         from otel_events.tasks import managed  # with what tries again and caches, loaded by who asks for it
 

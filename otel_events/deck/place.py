@@ -1,0 +1,116 @@
+"""Where the pages of attempts are kept: ``ROOT/RUN.ATTEMPT.html`` in the folder of decks, readable by its user alone.
+
+The folder is $OTEL_EVENTS_DECKS, else ``decks`` beside the journal. It is kept within bounds by who writes into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from otel_events.event import Run
+from otel_events.journal.place import journal_path
+
+VARIABLE = "OTEL_EVENTS_DECKS"
+BYTES = 1 << 30
+"""Of all pages in the folder; past it the oldest are removed."""
+AGE = 30 * 86_400
+"""Seconds since a page was written, after which it is removed."""
+EVERY = 50
+"""Pages that a process writes between two looks at the bounds; the first one looks too."""
+NAME = 180
+"""Bytes of a part of a path; of a longer id the end is replaced by its hash."""
+
+_logger = logging.getLogger("otel_events")
+_written = 0
+
+
+def folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of decks; it may not be there yet."""
+    named = environ.get(VARIABLE, "")
+    return Path(named).expanduser() if named else journal_path("", environ).parent / "decks"
+
+
+def safe(id_: str) -> str:
+    """An id as one part of a path: distinct ids stay distinct, none is ``.``, ``..`` or a path."""
+    name = quote(id_, safe="").replace(".", "%2E").replace("~", "%7E")
+    if len(name) <= NAME and name:
+        return name
+    return f"{name[: NAME - 40]}~{hashlib.blake2b(id_.encode('utf-8', 'replace'), digest_size=16).hexdigest()}"
+
+
+def path_of(run: Run, under: Path | None = None) -> Path:
+    """The file of an attempt's page."""
+    return (under or folder()) / safe(run.root) / f"{safe(run.id)}.{run.attempt}.html"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page whole or not at all, with rights for its user alone. OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, made = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)  # mode 0600, a name nobody guesses
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
+            file.write(text)
+        os.replace(made, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(made)
+        raise
+
+
+def keep(path: Path, text: str) -> None:
+    """``write``, and now and then hold the folder of decks within its bounds. OSError where it cannot be written."""
+    global _written
+    path.parents[1].mkdir(mode=0o700, parents=True, exist_ok=True)
+    write(path, text)
+    _written += 1
+    if _written % EVERY == 1:
+        prune(path.parents[1], time.time())
+
+
+def prune(under: Path, now: float, size: int = BYTES, age: float = AGE) -> int:
+    """Remove the pages that are too old, then the oldest until ``size`` bytes are left at most; how many were."""
+    left, removed = size, 0
+    for written, length, path in sorted(_pages(under), reverse=True):
+        left -= length
+        if left < 0 or written < now - age:
+            with contextlib.suppress(OSError):  # another process removed it first
+                path.unlink()
+                removed += 1
+            with contextlib.suppress(OSError):  # not empty yet
+                path.parent.rmdir()
+    if removed:
+        _logger.info("%d decks older than %d days or beyond %d bytes were removed", removed, age // 86_400, size)
+    return removed
+
+
+def _pages(under: Path) -> Iterator[tuple[float, int, Path]]:
+    for path in under.glob("*/*.html"):
+        with contextlib.suppress(OSError):  # as above
+            found = path.stat()
+            yield found.st_mtime, found.st_size, path
+
+
+def of_root(root: str, under: Path) -> list[Path]:
+    """The pages of all attempts below a root, by name."""
+    return sorted((under / safe(root)).glob("*.html"))
+
+
+def named(run: str, under: Path) -> list[Path]:
+    """The pages of a run: all below it where ``run`` is a root's id or its beginning, else of its own attempts."""
+    if not run or not under.is_dir():
+        return []
+    roots = [path for path in under.iterdir() if path.name.startswith(safe(run)) and path.is_dir()]
+    whole = [path for path in roots if path.name == safe(run)]
+    if found := whole or roots:
+        return sorted(page for root in found for page in root.glob("*.html"))
+    return sorted(
+        path for path in under.glob("*/*.html") if path.name.rpartition(".")[0].rpartition(".")[0] == safe(run)
+    )
