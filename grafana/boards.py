@@ -91,10 +91,10 @@ OVERVIEW = Dashboard(
                 c.worst(
                     f'{c.SCOPE}, kind="workflow"',
                     "source, namespace, name",
-                    (c.WORKFLOW_LINK,),
+                    c.WORKFLOW_LINK,
                     "Workflows that fail most",
                 ),
-                c.worst(f'{c.SCOPE}, kind="task"', "source, workflow, name", (c.TASK_LINK,), "Tasks that fail most"),
+                c.worst(f'{c.SCOPE}, kind="task"', c.TASK, c.TASK_LINK, "Tasks that fail most"),
             ),
         ),
         Row("Under way", (c.active(c.SCOPE), c.oldest(c.SCOPE))),
@@ -156,8 +156,8 @@ WORKFLOW = Dashboard(
                     "Mean duration of the finished runs of each task over the time shown; the slowest ten.",
                     (
                         Query(
-                            f'topk(10, sum by (name) (increase(otel_events_run_duration_seconds_sum{{{_OF}, kind="task"}}[$__range]))'
-                            f' / (sum by (name) (increase(otel_events_run_duration_seconds_count{{{_OF}, kind="task"}}[$__range])) > 0))',
+                            f'topk(10, sum by ({c.TASK}) (increase(otel_events_run_duration_seconds_sum{{{_OF}, kind="task"}}[$__range]))'
+                            f' / (sum by ({c.TASK}) (increase(otel_events_run_duration_seconds_count{{{_OF}, kind="task"}}[$__range])) > 0))',
                             "{{name}}",
                             instant=True,
                         ),
@@ -166,7 +166,7 @@ WORKFLOW = Dashboard(
                     unit="s",
                     data_links=(c.TASK_LINK,),
                 ),
-                c.worst(f'{_OF}, kind="task"', "name", (c.TASK_LINK,), "Tasks that fail most"),
+                c.worst(f'{_OF}, kind="task"', c.TASK, c.TASK_LINK, "Tasks that fail most"),
             ),
         ),
         Row("Under way", (c.active(_W), c.oldest(_W, "name, phase"))),
@@ -219,8 +219,9 @@ TASK = Dashboard(
                     "Increase a second of each counter that the task reports.",
                     (
                         Query(
-                            f'sum by (name) (label_replace(rate({{__name__=~"otel_events_stat_.+_total", {c.DEFINITION}}}[{R}]), "x", "$1", "__name__", "(.*)"))',
-                            "{{name}}",
+                            f'sum by (stat, name) (rate(label_replace({{__name__=~"otel_events_stat_.+_total", {c.DEFINITION}}}, '
+                            f'"stat", "$1", "__name__", "otel_events_stat_(.+)_total")[{R}:]))',
+                            "{{name}} {{stat}}",
                         ),
                     ),
                     unit="ops",

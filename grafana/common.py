@@ -10,8 +10,11 @@ RATE = "$__rate_interval"
 RUN_LINK = ("Open this run", "/d/otel-events-run?var-trace_id=${__data.fields.traceID}")
 TASK_LINK = (
     "Open this task",
-    "/d/otel-events-task?${source:queryparam}&${namespace:queryparam}&${workflow:queryparam}&var-name=${__field.labels.name}&${__url_time_range}",
+    "/d/otel-events-task?var-source=${__field.labels.source}&var-namespace=${__field.labels.namespace}"
+    "&var-workflow=${__field.labels.workflow}&var-name=${__field.labels.name}&${__url_time_range}",
 )
+TASK = "source, namespace, workflow, name"
+"""Labels that say which task, all of which TASK_LINK hands on."""
 WORKFLOW_LINK = (
     "Open this workflow",
     "/d/otel-events-workflow?var-source=${__field.labels.source}&var-namespace=${__field.labels.namespace}&var-name=${__field.labels.name}&${__url_time_range}",
@@ -175,21 +178,21 @@ def cache(match: str, width: int = 12) -> Panel:
     )
 
 
-def worst(match: str, by: str, links: tuple[tuple[str, str], ...], title: str, width: int = 12) -> Panel:
+def worst(match: str, by: str, link: tuple[str, str], title: str, width: int = 12) -> Panel:
     return Panel(
         title,
         "The ten definitions with most failed, crashed or timed out runs over the time shown.",
         (
             Query(
                 f"topk(10, sum by ({by}) (increase(otel_events_runs_total{{{match}, {BAD}}}[$__range])) > 0)",
-                _legend(by),
+                _legend(by.removeprefix("source, namespace, ")),
                 instant=True,
             ),
         ),
         type="bargauge",
         width=width,
         fault=True,
-        data_links=links,
+        data_links=(link,),
     )
 
 

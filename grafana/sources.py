@@ -40,7 +40,7 @@ def _tasks(source: str, title: str, kind: str = "task") -> Row:
             c.attempts(match),
             c.retries(match),
             c.durations(match),
-            c.worst(match, "source, workflow, name", (c.TASK_LINK,), "That fail most"),
+            c.worst(match, c.TASK, c.TASK_LINK, "That fail most"),
         ),
     )
 
@@ -144,8 +144,8 @@ RAY = Dashboard(
                 ),
                 Panel(
                     "Nodes alive",
-                    "Nodes of each session.",
-                    (Query('sum by (namespace) (otel_events_ray_nodes{namespace=~"$namespace"})', "{{namespace}}"),),
+                    "Nodes of all clusters.",
+                    (Query("sum(otel_events_ray_nodes)", "nodes"),),
                     width=8,
                 ),
                 c.oldest(_match("ray"), "name, phase"),
