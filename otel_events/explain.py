@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from otel_events.errors import ConfigError, RunNotFound
-from otel_events.event import PhaseChange, Run
+from otel_events.event import PhaseChange, Report, Run
 from otel_events.journal import Reader, RootRow
 from otel_events.spans import NANO
 from otel_events.traces import Closed, close_all
@@ -38,6 +38,7 @@ class Step(msgspec.Struct):
     children: list[Step] = []
     critical: bool = False
     phases: list[PhaseChange] = []
+    reports: list[Report] = []
 
     @property
     def idle(self) -> list[tuple[int, int]]:
@@ -95,7 +96,9 @@ def _level(parents: list[int], levels: list[int], number: int) -> None:
 def _step(one: Closed) -> Step:
     attempt = one.attempt
     end = max(attempt.start, attempt.end)
-    return Step(attempt.run, one.outcome, attempt.start, attempt.first_running, end, [], phases=attempt.phases)
+    return Step(
+        attempt.run, one.outcome, attempt.start, attempt.first_running, end, [], False, attempt.phases, attempt.reports
+    )
 
 
 def recorded(reader: Reader, run: str) -> list[list[Step]]:

@@ -11,6 +11,7 @@ from otel_events.cli import docs
 from otel_events.cli.bundle import bundle
 from otel_events.cli.common import fail
 from otel_events.cli.context import context
+from otel_events.cli.deck import deck
 from otel_events.cli.demo import demo
 from otel_events.cli.doctor import doctor
 from otel_events.cli.look import dump, explain, runs
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for command in (demo, replay, serve, runs, explain, dump, metadata, context, bundle, doctor):
+for command in (demo, replay, serve, runs, explain, dump, deck, metadata, context, bundle, doctor):
     app.command()(command)
 
 

@@ -3,6 +3,7 @@ whatever becomes of its page (law 5)."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -72,7 +73,7 @@ def page(context: TaskContext) -> str:
 def _keep(context: TaskContext, text: str) -> dict[str, Scalar]:
     global _last
     assert context.run is not None, "only a run has a page"  # noqa: S101  # asked before
-    path = place.path_of(context.run)
+    path = place.path_of(context.run, place.folder(_journal()))
     try:
         place.keep(path, text)
         uri = path.absolute().as_uri()
@@ -82,6 +83,11 @@ def _keep(context: TaskContext, text: str) -> dict[str, Scalar]:
     _last = path
     context.report(REPORT, MEDIA_TYPE, uri=uri)
     return {URI: uri}
+
+
+def _journal() -> Path | str:
+    process = sys.modules.get("otel_events.pipeline.process")  # loaded where somebody has configured
+    return (process.journal_in_use() if process is not None else None) or ""
 
 
 def _own(context: TaskContext) -> list[Panel]:

@@ -15,9 +15,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from otel_events.errors import ConfigError
 from otel_events.event import Run
 from otel_events.journal.place import journal_path
 
+PAGES = ".pages"
+"""In it: where the pages of whole runs are put; no id is named so."""
 VARIABLE = "OTEL_EVENTS_DECKS"
 BYTES = 1 << 30
 """Of all pages in the folder; past it the oldest are removed."""
@@ -32,10 +35,10 @@ _logger = logging.getLogger("otel_events")
 _written = 0
 
 
-def folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of decks; it may not be there yet."""
+def folder(journal: str | Path = "", environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of decks, of this journal; it may not be there yet."""
     named = environ.get(VARIABLE, "")
-    return Path(named).expanduser() if named else journal_path("", environ).parent / "decks"
+    return Path(named).expanduser() if named else journal_path(str(journal), environ).parent / "decks"
 
 
 def safe(id_: str) -> str:
@@ -46,9 +49,9 @@ def safe(id_: str) -> str:
     return f"{name[: NAME - 40]}~{hashlib.blake2b(id_.encode('utf-8', 'replace'), digest_size=16).hexdigest()}"
 
 
-def path_of(run: Run, under: Path | None = None) -> Path:
+def path_of(run: Run, under: Path) -> Path:
     """The file of an attempt's page."""
-    return (under or folder()) / safe(run.root) / f"{safe(run.id)}.{run.attempt}.html"
+    return under / safe(run.root) / f"{safe(run.id)}.{run.attempt}.html"
 
 
 def write(path: Path, text: str) -> None:
@@ -98,19 +101,18 @@ def _pages(under: Path) -> Iterator[tuple[float, int, Path]]:
             yield found.st_mtime, found.st_size, path
 
 
-def of_root(root: str, under: Path) -> list[Path]:
-    """The pages of all attempts below a root, by name."""
-    return sorted((under / safe(root)).glob("*.html"))
-
-
 def named(run: str, under: Path) -> list[Path]:
-    """The pages of a run: all below it where ``run`` is a root's id or its beginning, else of its own attempts."""
+    """The pages of a run: all below it where ``run`` is a root's id or its beginning, else of its own
+    attempts. ConfigError where several roots begin so."""
     if not run or not under.is_dir():
         return []
     roots = [path for path in under.iterdir() if path.name.startswith(safe(run)) and path.is_dir()]
     whole = [path for path in roots if path.name == safe(run)]
+    if len(roots) > 1 and not whole:
+        ids = "\n".join(f"  {path.name}" for path in sorted(roots)[:20])
+        raise ConfigError(f"{len(roots)} runs in {under} fit {run!r}; give one of these in full:\n{ids}")
     if found := whole or roots:
-        return sorted(page for root in found for page in root.glob("*.html"))
+        return sorted(found[0].glob("*.html"))
     return sorted(
         path for path in under.glob("*/*.html") if path.name.rpartition(".")[0].rpartition(".")[0] == safe(run)
     )

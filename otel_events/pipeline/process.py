@@ -192,6 +192,12 @@ def configure(
         _logger.exception("the runs of this process are not recorded")
 
 
+def journal_in_use() -> Path | None:
+    """The journal of this process, if one was named that outlives it."""
+    settings = _now.settings if _now is not None else None
+    return settings.journal if settings is not None and not settings.temporary else None
+
+
 def _settings(journal: str | Path | None, gateway: str | None, timing: Timing, environ: Mapping[str, str]) -> Settings:
     named = journal or environ.get(JOURNAL, "")
     path = Path(named).expanduser() if named else Path(tempfile.mkdtemp(prefix="otel-events-")) / "journal.db"

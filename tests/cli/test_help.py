@@ -12,7 +12,7 @@ from otel_events.cli import app, cli_docs
 from tests.cli.conftest import Cli
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("demo", "replay", "serve", "runs", "explain", "dump", "metadata", "context", "bundle", "doctor")
+COMMANDS = ("demo", "replay", "serve", "runs", "explain", "dump", "deck", "metadata", "context", "bundle", "doctor")
 
 
 def test_the_commands_are_these() -> None:
