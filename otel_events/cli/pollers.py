@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from otel_events.errors import ConfigError, JournalError
@@ -47,6 +48,22 @@ RayToken = Annotated[
 Seconds = Annotated[float, typer.Option("--poll", metavar="SECONDS", min=0.2, help="Time between two polls.")]
 
 _logger = logging.getLogger("otel_events")
+
+
+class Options(msgspec.Struct, frozen=True):
+    """As the command line has them."""
+
+    ray_workflows: Workflows = None
+    ray_dashboard: DashboardUrl = ""
+    ray_session: Session = ""
+    ray_token_file: RayToken = ""
+    poll: Seconds = 5.0
+
+    def places(self, journal: Path, max_age: int) -> tuple[list[Files], list[Polled]]:
+        """The storages of Ray's workflows, and all that is to be polled. ConfigError."""
+        stored = storages(self.ray_workflows)
+        found = dashboard(self.ray_dashboard, self.ray_session, self.ray_token_file)
+        return [*stored.values()], places(stored, found, journal, max_age)
 
 
 def storages(named: list[str] | None) -> dict[str, Files]:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from socket import socket
 from typing import Annotated, Literal
 
 import typer
-from starlette.routing import BaseRoute
 
 from otel_events.cli import pollers
+from otel_events.cli.clearml import Options
 from otel_events.cli.common import JournalOption, journal_path, say
+from otel_events.cli.groups import grouped
+from otel_events.cli.serving import Plan, ended, log_to_stderr, serve_until_signal
 from otel_events.otlp import from_env
-from otel_events.pipeline.gateway import Gateway, GatewayConfig, Unsent
-from otel_events.pipeline.poll import Poll
+from otel_events.pipeline.gateway import GatewayConfig
 from otel_events.pipeline.state import Timing
-from otel_events.server import metadata, ray
-from otel_events.server.auth import TOKEN_VARIABLE, Access, access
-from otel_events.server.run import bind, run
-from otel_events.sources.ray_workflow_files import Files
-from otel_events.structured import teller
+from otel_events.server.auth import TOKEN_VARIABLE, access
+from otel_events.server.run import bind
 
 SECOND = 1_000_000_000
+DAY = 24 * 3600 * SECOND
 PORT = 4319
 """Next to OTLP's own 4317 and 4318, where the collector may be listening."""
 
@@ -64,6 +58,7 @@ Console = Annotated[
 ]
 
 
+@grouped
 def serve(
     host: Host = "127.0.0.1",
     port: Port = PORT,
@@ -77,11 +72,8 @@ def serve(
     keep_records: Records = False,
     stat_tag: StatTags = None,
     console: Console = "off",
-    ray_workflows: pollers.Workflows = None,
-    ray_dashboard: pollers.DashboardUrl = "",
-    ray_session: pollers.Session = "",
-    ray_token_file: pollers.RayToken = "",
-    poll: pollers.Seconds = 5.0,
+    asked: pollers.Options = pollers.Options(),  # noqa: B008 - immutable
+    clearml: Options = Options(),  # noqa: B008 - immutable
 ) -> None:
     """Take events over HTTP, keep them in the journal, send OTLP, serve metrics; until SIGTERM.
 
@@ -99,74 +91,17 @@ def serve(
         OTEL_EVENTS_TOKEN=$(openssl rand -hex 32) otel-events serve --host 0.0.0.0
         otel-events serve --ray-dashboard http://127.0.0.1:8265
         otel-events serve --ray-workflows s3://bucket/ray
+        otel-events serve --clearml
     """
     log_to_stderr()
     rules = access(host, os.environ.get(TOKEN_VARIABLE, ""), token_file)
     path = journal_path(journal)
     timing = Timing(grace=int(grace * SECOND), max_open=int(max_open * 3600 * SECOND))
-    size, age = journal_mib << 20, int(journal_days * 24 * 3600 * SECOND)
     config = GatewayConfig(
-        path, from_env(os.environ), timing, max_bytes=size, max_age=age, keep_records=keep_records,
-        stat_tags=tuple(stat_tag or ()),
+        path, from_env(os.environ), timing, max_bytes=journal_mib << 20, max_age=int(journal_days * DAY),
+        keep_records=keep_records, stat_tags=tuple(stat_tag or ()),
     )  # fmt: skip
-    stored = pollers.storages(ray_workflows)
-    asked = pollers.places(stored, pollers.dashboard(ray_dashboard, ray_session, ray_token_file), path, config.max_age)
+    stored, polled = asked.places(path, config.max_age)
+    plan = Plan(config, rules, console, drain, polled, asked.poll, stored, clearml)
     with bind(host, port) as listener:
-        gateway = opened(config, console)
-        say(ended(answering(gateway, listener, rules, drain, Poll(gateway, asked, poll), path, [*stored.values()])))
-
-
-def opened(config: GatewayConfig, console: str) -> Gateway:
-    """The gateway, which writes its events to the console too where that is asked for."""
-    gateway = Gateway.open(config)
-    if console != "off":
-        gateway.tell(teller(json=console == "json"))
-    return gateway
-
-
-def answering(
-    gateway: Gateway,
-    listener: socket,
-    rules: Access,
-    drain: float,
-    polling: Poll,
-    journal: Path,
-    storages: Sequence[Files],
-) -> Unsent:
-    """Serve and poll until a signal; what is left to send."""
-    host, port = rules.host, listener.getsockname()[1]
-    more = endpoints(gateway, journal, storages)
-    told = f"listening on {url(host, port)}, journal {journal}"
-    left = run(gateway, listener, rules, drain, started=lambda: begin(polling, told), more=more)
-    polling.stop()
-    return left
-
-
-def log_to_stderr() -> None:
-    """Warnings and worse, a line each."""
-    told = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=told)
-
-
-def begin(polling: Poll, told: str) -> None:
-    """Say that the gateway is up, and poll from now on."""
-    say(told)
-    polling.start()
-
-
-def endpoints(gateway: Gateway, journal: Path, storages: Sequence[Files]) -> list[BaseRoute]:
-    """Routes of sources and queries that have endpoints of their own."""
-    return [*ray.routes(gateway), *metadata.routes(journal, storages)]
-
-
-def url(host: str, port: int) -> str:
-    """The address to be told."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def ended(left: Unsent) -> str:
-    """The last line: whether all was sent."""
-    if not left.commits:
-        return "stopped; all telemetry was sent"
-    told = f"stopped; telemetry of {left.commits:,} commits is not sent yet, the next start sends it"
-    return f"{told} ({left.reason})" if left.reason else told
+        say(ended(serve_until_signal(plan, listener)))

@@ -7,9 +7,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import uvicorn
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from otel_events.errors import ConfigError
 from otel_events.pipeline.gateway import Gateway, Unsent
@@ -22,21 +24,28 @@ SHUTDOWN = 3
 """Seconds that requests under way get to end, before the gateway drains."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; ConfigError says why not, and what to do. Port 0: any free one."""
+def bind(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A listening socket; ConfigError says why not, and what to do. Port 0: any free one. ``option``: its name."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         found = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(f"--host {host} --port {port}: {error.strerror}: name an address of this machine") from error
+        raise ConfigError(
+            f"--host {host} {option} {port}: {error.strerror}: name an address of this machine"
+        ) from error
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
         found.listen(2048)
     except OSError as error:
         found.close()
-        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}): choose another {option}") from error
     return found
+
+
+def url(host: str, port: int) -> str:
+    """The address to be told."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):
@@ -62,8 +71,12 @@ def server(
     more: Sequence[BaseRoute] = (),
 ) -> Server:
     """The HTTP server over a gateway, ready for ``run(sockets=[...])``."""
+    return _server(create(gateway, rules, limits, more), limits)
+
+
+def _server(app: ASGIApp, limits: Limits) -> Server:
     config = uvicorn.Config(
-        create(gateway, rules, limits, more),
+        app,
         http=timed(limits.header_time),
         ws="none",
         lifespan="off",
@@ -79,6 +92,30 @@ def server(
     return Server(config)
 
 
+class Beside(NamedTuple):
+    """Another application to be served by the same process, on a port of its own."""
+
+    app: ASGIApp
+    listener: socket.socket
+    limits: Limits
+
+
+@contextmanager
+def _answering(beside: Sequence[Beside]) -> Iterator[None]:
+    """Serve these, each in a thread of its own, until the end of ``with``; then requests under way get to end."""
+    servers = [(_server(one.app, one.limits), one.listener) for one in beside]
+    threads = [threading.Thread(target=made.run, kwargs={"sockets": [listener]}) for made, listener in servers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for made, _ in servers:
+            made.should_exit = True
+        for thread in threads:
+            thread.join()
+
+
 def run(
     gateway: Gateway,
     listener: socket.socket,
@@ -87,12 +124,14 @@ def run(
     limits: Limits = Limits(),  # noqa: B008 - immutable
     started: Callable[[], None] = lambda: None,
     more: Sequence[BaseRoute] = (),
+    beside: Sequence[Beside] = (),
 ) -> Unsent:
     """Serve on ``listener`` until a signal, then drain for at most ``drain`` seconds. Returns what is left to send."""
     gateway.start()
     try:
-        started()
-        server(gateway, rules, limits, more).run(sockets=[listener])
+        with _answering(beside):
+            started()
+            server(gateway, rules, limits, more).run(sockets=[listener])
     finally:
         listener.close()
         left = gateway.drain_and_close(drain)

@@ -20,12 +20,22 @@ def _wall_ms() -> int:
 
 
 class Keeper:
-    """Call ``start`` once and ``stop`` at the end. A failing step is tried again at the next round."""
+    """Call ``start`` once and ``stop`` at the end. A failing step is tried again at the next round.
 
-    def __init__(self, store: Store, limits: Limits, now_ms: Callable[[], int] = _wall_ms) -> None:
+    ``removed`` is told how many events went, and why ("age", "bytes").
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        limits: Limits,
+        now_ms: Callable[[], int] = _wall_ms,
+        removed: Callable[[str, int], None] = lambda reason, events: None,
+    ) -> None:
         self._store = store
         self._limits = limits
         self._now_ms = now_ms
+        self._removed = removed
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="otel-events-store-keeper", daemon=True)
 
@@ -39,7 +49,12 @@ class Keeper:
 
     def step(self) -> bool:
         """Free a little of what is hidden, or look at the limits; whether there is more to do."""
-        return self._store.collect() or self._store.retain(self._limits, self._now_ms()).more
+        if self._store.collect():
+            return True
+        gone = self._store.retain(self._limits, self._now_ms())
+        for reason, events in gone.events.items():
+            self._removed(reason, events)
+        return gone.more
 
     def _run(self) -> None:
         while not self._stopped.is_set():

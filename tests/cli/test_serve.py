@@ -33,8 +33,8 @@ def event(number: int, phase: str = "running") -> bytes:
 class Process:
     """A running gateway: its process, and a client of it."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[str], url: str, first: str) -> None:
+        self.process, self.first = process, first
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
@@ -59,7 +59,7 @@ def running(journal: Path, *arguments: str, **environment: str) -> Iterator[Proc
         first = process.stderr.readline()
         found = re.search(r"listening on (http://\S+?),", first)
         assert found, first + process.stderr.read()
-        served = Process(process, found[1])
+        served = Process(process, found[1], first)
         with served.http:
             yield served
     finally:
