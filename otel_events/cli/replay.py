@@ -22,6 +22,8 @@ from otel_events.pipeline.replay import Summary
 from otel_events.pipeline.replay import replay as run_replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink
 from otel_events.sources import SOURCES, decoder
+from otel_events.sources.clearml_session import is_session
+from otel_events.sources.clearml_session import records as session_parts
 from otel_events.sources.ray_workflow_files import is_storage
 from otel_events.sources.ray_workflow_poll import records as workflows
 
@@ -53,9 +55,10 @@ def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> N
     """Read records and send what they tell as traces, metrics and logs.
 
     A file named .json or .pb is one record, every other file a record a line; for ray-workflow also the storage of Ray
-    2.47 or earlier: the folder or URL given as ray.init(storage=...). Times are those of the events; runs that
-    have no end in the input are closed as incomplete. With --out: traces.jsonl and logs.jsonl (OTLP JSON, as the
-    collector's file exporter writes it), metrics.prom and dead_letters.jsonl.
+    2.47 or earlier: the folder or URL given as ray.init(storage=...); for clearml also an offline session, as a zip or
+    folder. Times are those of the events; runs that have no end in the input are closed as incomplete. With --out:
+    traces.jsonl and logs.jsonl (OTLP JSON, as the collector's file exporter writes it), metrics.prom and
+    dead_letters.jsonl.
 
     Exit code 1: a record was refused (which, and why, is on stderr), or telemetry was not taken.
 
@@ -65,6 +68,7 @@ def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> N
         otel-events replay prefect events.jsonl.gz more.jsonl
         kubectl logs flyteadmin | otel-events replay flyte - --journal runs.db
         otel-events replay ray-workflow /mnt/ray-storage --out out/
+        otel-events replay clearml offline-0fbc0730.zip --out out/
     """
     decoder(source)
     for path in paths:
@@ -96,8 +100,15 @@ def _records(source: str, paths: list[str]) -> Iterator[Record | Refused]:
     for path in paths:
         if _is_storage(source, path):
             yield from (Record(body, where=where) for where, body in workflows(path))
+        elif source == "clearml" and path != STDIN and is_session(path):
+            yield from _session(path)
         else:
             yield from read([path])
+
+
+def _session(path: str) -> Iterator[Record | Refused]:
+    for where, body, reason, length in session_parts(path):
+        yield Refused(where, reason, body, length) if reason else Record(body, where=where)
 
 
 def told(summary: Summary, out: str) -> str:

@@ -132,7 +132,7 @@ class Engine:
             if tell:
                 tell(log(event, where.trace_id, where.span_id, attempt, late))
         if count and (late or not is_phase):
-            count_event(self._metrics, event, late)
+            count_event(self._metrics, event, known.run, late)
 
     def _tell(self, root: OpenRoot) -> None:
         """From here on the contexts in this root are folded with every event: its events have to be at hand."""

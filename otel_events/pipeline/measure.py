@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_events.event import AnyEvent, Stat
+from otel_events.event import AnyEvent, Run, Stat
 from otel_events.fold import INTERNAL, Attempt
 from otel_events.metrics import Metrics
 from otel_events.spans import NANO, Context
@@ -12,14 +12,18 @@ from otel_events.traces import Closed
 RESTARTED = "RESTARTING"
 """Ray's word for what ended all lives of an actor but the last."""
 
+NAMED_BEFORE = frozenset({"clearml"})
+"""Sources whose stats tell the id of a run alone. Their server takes them once the run was made, with its name, so the
+name is known by then; without it stats of all runs would be one series."""
+
 INCOMPLETE = "incomplete"
 """The ``outcome`` label of what was closed without one."""
 
 
-def count_event(metrics: Metrics, event: AnyEvent, late: bool = False) -> None:
-    """A new event: stats become families of their own; a late one is counted."""
+def count_event(metrics: Metrics, event: AnyEvent, run: Run, late: bool = False) -> None:
+    """A new event of ``run``, as far as it is known: stats become families of their own; a late one is counted."""
     if isinstance(event, Stat):
-        metrics.stat(metrics.labels(event.run), event)
+        metrics.stat(metrics.labels(run if run.source in NAMED_BEFORE else event.run), event)
     if late:
         metrics.late(event.run.source)
 

@@ -157,6 +157,6 @@ def _count(closed: list[Closed], rest: list[Attempt], metrics: Metrics) -> None:
             count_run(metrics, one.attempt, one.outcome, one.where)
     for attempt in [one.attempt for one in closed] + rest:
         for stat in attempt.stats:
-            count_event(metrics, stat)
+            count_event(metrics, stat, attempt.run)
         for event in attempt.late:
-            count_event(metrics, event, late=not isinstance(event, Stat))
+            count_event(metrics, event, attempt.run, late=not isinstance(event, Stat))

@@ -17,6 +17,7 @@ from otel_events.event import AnyEvent, Log
 from otel_events.sources import clearml_tasks
 from otel_events.sources.clearml_events import Batch, Reported
 from otel_events.sources.clearml_fields import Call, Events, digest, members, task_run, wrong
+from otel_events.sources.clearml_session import ENDPOINT as SESSION
 
 __all__ = ["decode", "tells"]
 
@@ -65,6 +66,8 @@ def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
         call = _record.decode(record)
         if not 0 < call.t < _END_OF_TIME_S:
             raise wrong(f"`t` is {call.t!r}, no time in seconds after 1970")
+        if call.endpoint == SESSION:
+            return clearml_tasks.session(Call(call.endpoint, _time(call), _object.decode(call.body), {}, call.task))
         if call.status != 200 or not tells(call.endpoint):
             return []
         return _added(call) if call.endpoint in (ADD, ADD_BATCH) else _changed(call)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from otel_events.event import AnyEvent, Log, Report, Run, Scalar, Stat
-from otel_events.sources.clearml_fields import LONGEST, Events, digest, model_run, nanoseconds, string, task_run
+from otel_events.sources.clearml_fields import LONGEST, Events, digest, inside, model_run, nanoseconds, string, task_run
 
 SINGLE_VALUE = -(2**31)
 """The iteration of ``report_single_value``: no step of a series."""
@@ -195,7 +195,7 @@ class Batch:
 
     def _report(self, event: Reported, kind: str) -> AnyEvent:
         metric, variant = _name(event.metric), _name(event.variant)
-        time, step, url = self._time(event), _step(event.iter), string(event.url)
+        time, step, url = self._time(event), _step(event.iter), inside(string(event.url), self._owner)
         content = _content(event, kind)
         media_type = _REPORTS[kind] or IMAGES.get(url.partition("?")[0].rpartition(".")[2].lower(), "image/*")
         attributes: dict[str, Scalar] = {"clearml.metric": metric, "clearml.variant": variant}

@@ -78,6 +78,11 @@ def members(value: object) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
+def inside(path: str, session: str) -> str:
+    """A path of the machine where an offline session was made, relative to the session's folder."""
+    return path.partition(f"/{session}/")[2] or path if session else path
+
+
 def task_run(task: str, name: str = "") -> Run:
     """A task is a run and a root of its own: ``parent`` in ClearML groups tasks and is no call tree (it becomes a
     link). ClearML numbers no attempts."""

@@ -10,7 +10,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from otel_events.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Scalar
-from otel_events.sources.clearml_fields import Call, Events, digest, iso, members, model_run, string, task_run
+from otel_events.sources.clearml_fields import (
+    Call,
+    Events,
+    digest,
+    inside,
+    iso,
+    members,
+    model_run,
+    string,
+    task_run,
+    wrong,
+)
 
 PHASES: dict[str, str] = {
     "created": "pending",
@@ -78,7 +89,7 @@ def _one(call: Call) -> Iterator[AnyEvent]:
     if call.endpoint in STATUS:
         yield _change(call, task)
     elif call.endpoint == "tasks.add_or_update_artifacts":
-        yield from _artifacts(call, task)
+        yield from _artifacts(call, task, call.body.get("artifacts"))
     else:
         yield _other(call, task)
 
@@ -158,8 +169,25 @@ def _known(call: Call) -> Iterator[AnyEvent]:
     )
 
 
-def _artifacts(call: Call, task: str) -> Iterator[AnyEvent]:
-    told = call.body.get("artifacts")
+def session(call: Call) -> Events:
+    """The task of an offline session: it ran from the first sign on; how it ended is not told."""
+    if not call.task:
+        raise wrong("task.json names no `id`")
+    found: Events = [
+        PhaseChange(
+            id=_id(call, call.task, call.time),
+            time=call.time,
+            run=task_run(call.task, string(call.body.get("name"))),
+            attributes=_facts(call.body, string(call.body.get("status_message"))),
+            links=_links(call.body, False, call.task),
+            phase="running",
+            native="offline",
+        )
+    ]
+    return found + list(_artifacts(call, call.task, members(call.body.get("execution")).get("artifacts")))
+
+
+def _artifacts(call: Call, task: str, told: object) -> Iterator[AnyEvent]:
     for number, one in enumerate(told if type(told) is list else ()):
         artifact = members(one)
         about = members(artifact.get("type_data"))
@@ -174,7 +202,7 @@ def _artifacts(call: Call, task: str) -> Iterator[AnyEvent]:
             attributes=attributes,
             name=string(artifact.get("key")),
             media_type=string(about.get("content_type")),
-            uri=string(artifact.get("uri")),
+            uri=inside(string(artifact.get("uri")), call.task),
         )
 
 

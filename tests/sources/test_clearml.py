@@ -1,0 +1,382 @@
+"""Captured calls of ClearML's SDK 2.1.12 against server 2.3.0 and the events that they are (tests/golden/clearml), laws
+on any record, and what single fields become.
+
+OTEL_EVENTS_WRITE_GOLDEN=1 writes events.jsonl anew from what the code gives now; read the difference before committing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_events.errors import DecodeError
+from otel_events.event import AnyEvent, Link, Log, PhaseChange, Report, Stat
+from otel_events.pipeline.ingest import decode_records
+from otel_events.pipeline.records import Record
+from otel_events.sources import decoder
+from otel_events.sources.clearml import decode, tells
+from otel_events.sources.clearml_events import COUNT, LONGEST_CONTENT, LONGEST_LINE
+from otel_events.traces import Closed, close_all
+from tests.corpus import CORPUS, needs_corpus
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "clearml"
+CASES = sorted(path.name for path in GOLDEN.iterdir())
+WRITE = bool(os.environ.get("OTEL_EVENTS_WRITE_GOLDEN"))
+SAMPLES = [line for path in sorted(GOLDEN.glob("*/records.jsonl")) for line in path.read_bytes().splitlines()]
+T = 1_790_000_000.25
+NS = 1_790_000_000_250_000_000
+
+
+def lines(case: str) -> list[bytes]:
+    return (GOLDEN / case / "records.jsonl").read_bytes().splitlines()
+
+
+def decoded(records: list[bytes]) -> list[AnyEvent]:
+    return [event for record in records for event in decode(record)]
+
+
+def closed(events: list[AnyEvent]) -> list[Closed]:
+    roots: dict[str, list[AnyEvent]] = defaultdict(list)
+    for event in events:
+        roots[event.run.root].append(event)
+    return [one for some in roots.values() for one in close_all(some)[0]]
+
+
+def ends(events: list[AnyEvent]) -> list[tuple[str, int, str]]:
+    return [(one.attempt.run.name, one.attempt.run.attempt, one.outcome) for one in closed(events)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_records_become_the_reviewed_events(case: str) -> None:
+    found = decoded(lines(case))
+    path = GOLDEN / case / "events.jsonl"
+    if WRITE:
+        path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in found))
+    assert found == [msgspec.json.decode(line, type=AnyEvent) for line in path.read_bytes().splitlines()]
+
+
+def test_each_way_that_a_task_ends() -> None:
+    assert ends(decoded(lines("train"))) == [("corpus online", 1, "succeeded")]
+    assert ends(decoded(lines("sys_exit"))) == [("train-exit3", 1, "failed")]
+    assert ends(decoded(lines("aborted_by_other_client"))) == [("train-aborted-by-ui", 1, "cancelled")]
+    assert sorted(ends(decoded(lines("flows")))) == [
+        ("clone", 1, "cancelled"),  # stopped, and then failed: the first end is the end
+        ("clone", 2, "succeeded"),  # reset and started again
+        ("failing", 1, "failed"),
+        ("flows", 1, "succeeded"),  # deleted later
+    ]
+
+
+def test_a_failure_keeps_its_text_and_a_transition_the_servers_time() -> None:
+    (failing,) = [one.attempt for one in closed(decoded(lines("flows"))) if one.attempt.run.name == "failing"]
+    assert failing.error is not None
+    assert (failing.error.type, failing.error.message, failing.error.kind) == ("Exception", "Exception boom", "user")
+    assert failing.end == 1_795_220_729_747_311_000
+    assert failing.illegal == 0
+
+
+def test_traffic_as_it_went_over_the_wire_tells_the_same() -> None:
+    told = {event.id: event for event in decoded(lines("sys_exit"))}
+    wire = {event.id: event for event in decoded(lines("wire"))}
+    for id_, event in told.items():
+        if isinstance(event, Log):
+            assert wire[id_] == event
+    assert [event.phase for event in wire.values() if isinstance(event, PhaseChange)] == [
+        "pending",
+        "running",
+        "failed",
+    ]
+    assert sum(event_name(event) == "clearml.tasks.get_by_id" for event in wire.values()) == 1
+
+
+def event_name(event: AnyEvent) -> str:
+    return event.event_name if isinstance(event, Log) else ""
+
+
+# --- any order, any repeats -----------------------------------------------------------------------------------------
+
+
+@given(st.randoms(use_true_random=False))
+def test_any_order_and_any_repeats_of_records_are_the_same_trace(order: random.Random) -> None:
+    records = lines("flows")
+    shuffled = [*records, *order.sample(records, order.randint(0, len(records)))]
+    order.shuffle(shuffled)
+    assert encoded(decoded(shuffled)) == encoded(decoded(records))
+
+
+def encoded(events: list[AnyEvent]) -> list[bytes]:
+    made = sorted(closed(events), key=lambda one: (one.attempt.run.id, one.attempt.run.attempt))
+    return [msgspec.json.encode(one) for one in made]
+
+
+def test_ids_are_unique_and_depend_on_the_content_alone() -> None:
+    for case in CASES:
+        found = decoded(lines(case))
+        unique = {event.id: event for event in found}
+        assert len(unique) == len(found) or case == "wire"
+        assert decoded(lines(case)) == found
+
+
+# --- any record ------------------------------------------------------------------------------------------------------
+
+texts = st.text(max_size=8)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+
+
+def survives(record: bytes) -> None:
+    try:
+        for event in decode(record):
+            assert msgspec.json.decode(msgspec.json.encode(event), type=AnyEvent) == event
+    except DecodeError:
+        pass
+
+
+@given(st.binary(max_size=100) | values.map(lambda value: json.dumps(value).encode()))
+def test_random_bytes_and_json_are_decoded_or_refused(record: bytes) -> None:
+    survives(record)
+
+
+def changed(value: Any, new: Any, order: random.Random) -> Any:
+    """The same with one value somewhere replaced."""
+    if isinstance(value, dict) and value and order.random() < 0.9:
+        key = order.choice(sorted(value))
+        return {**value, key: changed(value[key], new, order)}
+    if isinstance(value, list) and value and order.random() < 0.9:
+        at = order.randrange(len(value))
+        return [*value[:at], changed(value[at], new, order), *value[at + 1 :]]
+    return new
+
+
+@given(st.sampled_from(SAMPLES), values, st.randoms(use_true_random=False))
+def test_a_record_with_any_one_value_changed_is_decoded_or_refused(
+    sample: bytes, new: Any, order: random.Random
+) -> None:
+    survives(json.dumps(changed(json.loads(sample), new, order)).encode())
+
+
+# --- what single fields become ---------------------------------------------------------------------------------------
+
+
+def call(endpoint: str, body: Any, data: Any = None, **more: Any) -> bytes:
+    return json.dumps({"t": T, "endpoint": endpoint, "body": body, "resp": {"data": data or {}}, **more}).encode()
+
+
+def batch(*events: dict[str, Any], **more: Any) -> list[AnyEvent]:
+    return decode(call("events.add_batch", {"events": list(events)}, **more))
+
+
+def point(at: Any, value: Any, **more: Any) -> dict[str, Any]:
+    event = {"type": "training_stats_scalar", "task": "t", "metric": "loss", "variant": "train", "iter": at}
+    return {**event, "value": value, "timestamp": 1_790_000_000_000 + (at if type(at) is int else 0)} | more
+
+
+def test_a_series_of_a_batch_is_its_last_value_and_how_many_there_were() -> None:
+    loss, other, counted = batch(point(1, 0.5), point(3, 0.25), point(2, 2), point(1, 7, variant="val"))
+    assert isinstance(loss, Stat)
+    assert (loss.name, loss.value, loss.step, loss.type) == ("loss/train", 0.25, 3, "scalar")
+    assert loss.time == 1_790_000_000_003_000_000
+    assert (loss.tags, loss.run.id) == ({"metric": "loss", "variant": "train"}, "t")
+    assert [loss.attributes[f"clearml.{name}"] for name in ("count", "min", "max")] == [3, 0.25, 2]
+    assert isinstance(other, Stat)
+    assert other.name == "loss/val"
+    assert isinstance(counted, Stat)
+    assert (counted.name, counted.value, counted.type) == (COUNT, 4, "counter")
+
+
+def test_the_same_batch_again_is_the_same_events_and_another_is_not() -> None:
+    first, again, other = batch(point(1, 0.5)), batch(point(1, 0.5)), batch(point(1, 0.75))
+    assert [one.id for one in first] == [one.id for one in again]
+    assert not {one.id for one in first} & {one.id for one in other}
+
+
+@pytest.mark.parametrize("value", [None, "1.5", True, [1], float("nan"), float("inf")])
+def test_what_is_no_number_is_no_point_and_costs_no_other(value: Any) -> None:
+    record = call("events.add_batch", {"events": [point(1, value), point(2, 1.0)]})
+    if isinstance(value, float):
+        with pytest.raises(DecodeError):
+            decode(record)  # no JSON: the gateway's own API and tee write null
+    else:
+        assert [one.value for one in decode(record) if isinstance(one, Stat)] == [1.0, 1]
+
+
+@pytest.mark.parametrize(
+    ("at", "step"), [("7", 7), (1.7, 1), (None, None), ("abc", None), (2**70, None), (-(2**31), None)]
+)
+def test_iterations_are_read_as_the_server_casts_them(at: Any, step: int | None) -> None:
+    (stat, _) = batch(point(at, 1.0))
+    assert isinstance(stat, Stat)
+    assert stat.step == step
+
+
+def test_a_models_points_are_of_no_run_and_of_the_task_in_a_session() -> None:
+    alone, _ = batch(point(1, 1.0, task="m", model_event=True))
+    assert (alone.run.id, alone.run.root, alone.attributes["clearml.model.id"]) == ("", "m", "m")
+    inside, _ = batch(point(1, 1.0, task="m", model_event=True), task="offline-1")
+    assert (inside.run.id, inside.attributes["clearml.model.id"]) == ("offline-1", "m")
+
+
+def test_lines_keep_time_level_and_worker_and_repeats_in_a_batch_stay() -> None:
+    line = {
+        "type": "log",
+        "task": "t",
+        "msg": "a\rb\nc",
+        "level": "ERROR",
+        "worker": "w",
+        "timestamp": 1_790_000_000_001,
+    }
+    one, two = batch(line, line)
+    assert isinstance(one, Log)
+    assert (one.message, one.severity, one.time) == ("a\rb\nc", 17, 1_790_000_000_001_000_000)
+    assert (one.attributes, one.logger) == ({"clearml.worker": "w"}, "clearml.console")
+    assert one.id != two.id
+    assert [event.id for event in batch(line)] == [one.id]
+    (long,) = batch({"type": "log", "task": "t", "msg": "x" * (LONGEST_LINE + 1)}, worker="w-2")
+    assert isinstance(long, Log)
+    assert (len(long.message), long.attributes["clearml.log.length"]) == (LONGEST_LINE, LONGEST_LINE + 1)
+    assert (long.time, long.attributes["clearml.worker"]) == (NS, "w-2")
+
+
+def test_plots_images_and_vectors_are_reports() -> None:
+    common = {"task": "t", "metric": "m", "variant": "v", "iter": 3}
+    plot, image, vector, large = batch(
+        {**common, "type": "plot", "plot_str": '{"data": []}'},
+        {**common, "type": "training_debug_image", "url": "http://files/a.png?x=1", "key": "k"},
+        {**common, "type": "training stats vector", "values": [1, 2.5]},
+        {**common, "type": "plot", "plot_str": "x" * (LONGEST_CONTENT + 1)},
+    )
+    found = [
+        (one.name, one.media_type, one.uri, one.content, one.step)
+        for one in (plot, image, vector, large)
+        if isinstance(one, Report)
+    ]
+    assert found == [
+        ("m/v", "application/vnd.plotly.v1+json", "", '{"data": []}', 3),
+        ("m/v", "image/png", "http://files/a.png?x=1", "", 3),
+        ("m/v", "application/json", "", "[1,2.5]", 3),
+        ("m/v", "application/vnd.plotly.v1+json", "", "", 3),
+    ]
+    assert large.attributes["clearml.report.length"] == LONGEST_CONTENT + 1
+
+
+def test_what_the_server_refused_of_a_batch_is_told() -> None:
+    data = {"added": 1, "errors": 3, "errors_info": {"Invalid task id zz": 2, "Invalid event type q": 1}}
+    *_, refused = decode(call("events.add_batch", {"events": [point(1, 1.0)]}, data))
+    assert isinstance(refused, Log)
+    assert (refused.severity, refused.run.id) == (13, "t")
+    assert refused.message == "events refused: Invalid event type q (1), Invalid task id zz (2)"
+
+
+def test_one_plain_object_is_a_batch_too() -> None:
+    alone = decode(call("events.add", point(1, 1.0)))
+    assert [one.name for one in alone if isinstance(one, Stat)] == ["loss/train", COUNT]
+    assert [event.run for event in decode(call("events.add_batch", point(1, 1.0)))] == [event.run for event in alone]
+
+
+def test_a_queued_task_waits_and_one_queued_after_its_end_begins_again() -> None:
+    def at(second: int, endpoint: str, status: str, **fields: Any) -> bytes:
+        told = {"status": status, "status_changed": f"2026-11-21T00:00:{second:02}.5", **fields}
+        return call(endpoint, {"task": "t", "name": "n"}, {"fields": told})
+
+    first = [
+        at(1, "tasks.enqueue", "queued", enqueue_status="created"),
+        at(2, "tasks.started", "in_progress"),
+        at(3, "tasks.stopped", "stopped"),
+    ]
+    again = [
+        at(4, "tasks.enqueue", "queued", enqueue_status="stopped"),
+        at(5, "tasks.started", "in_progress"),
+        at(6, "tasks.publish", "published"),
+    ]
+    assert ends(decoded(first)) == [("n", 1, "cancelled")]
+    assert ends(decoded(first + again)) == [("n", 1, "cancelled"), ("n", 2, "succeeded")]
+
+
+def test_a_parent_groups_and_a_clone_follows() -> None:
+    (made,) = decode(call("tasks.create", {"name": "step", "parent": "p", "tags": ["a", "b"]}, {"id": "t"}))
+    assert made.links == (Link("launched_by", "p", "task", "p"),)
+    assert (made.run.root, made.run.parent, made.attributes["clearml.task.tags"]) == ("t", None, "a,b")
+    (clone,) = decode(call("tasks.clone", {"task": "o", "new_task_name": "c", "new_task_parent": "p"}, {"id": "t"}))
+    assert clone.links == (Link("launched_by", "p", "task", "p"), Link("follows", "o", "task", "o"))
+    assert clone.run.name == "c"
+
+
+def test_a_call_for_many_tasks_tells_of_those_that_were_done() -> None:
+    done = {"succeeded": [{"id": "a", "fields": {"status": "stopped"}}, {"id": "b"}], "failed": [{"id": "c"}]}
+    found = decode(call("tasks.stopped_many", {"ids": ["a", "b", "c"]}, done))
+    assert [(event.run.id, event.phase) for event in found if isinstance(event, PhaseChange)] == [
+        ("a", "cancelled"),
+        ("b", "cancelled"),
+    ]
+
+
+def test_artifacts_and_models_are_reports_of_their_task() -> None:
+    artifact = {"key": "weights", "type": "pickle", "uri": "s3://b/w", "content_size": 3}
+    (one,) = decode(call("tasks.add_or_update_artifacts", {"task": "t", "artifacts": [artifact]}))
+    assert isinstance(one, Report)
+    assert (one.name, one.uri, one.attributes) == (
+        "weights",
+        "s3://b/w",
+        {"clearml.artifact.type": "pickle", "clearml.artifact.size": 3},
+    )
+    (model,) = decode(call("models.edit", {"model": "m", "task": "t", "name": "best", "uri": "s3://b/m"}))
+    assert isinstance(model, Report)
+    assert (model.run.id, model.name, model.uri) == ("t", "best", "s3://b/m")
+
+
+def test_inputs_and_secrets_stay_outside() -> None:
+    body = {
+        "task": "t",
+        "name": "n",
+        "script": {"diff": "KEY = 'canary-1'"},
+        "hyperparams": {"General": {"x": "canary-2"}},
+    }
+    line = {"type": "log", "task": "t", "msg": "password=canary-3 done"}
+    records = [call("tasks.edit", body), call("events.add_batch", {"events": [line]})]
+    found = decode_records("clearml", decode, [Record(one) for one in records]).events
+    told = b"".join(map(msgspec.json.encode, found))
+    assert b"canary" not in told
+    edit, log = found
+    assert isinstance(edit, Log)
+    assert isinstance(log, Log)
+    assert (edit.message, log.message) == ("tasks.edit: hyperparams, name, script", "password=[redacted] done")
+
+
+def test_what_only_reads_or_was_refused_tells_nothing() -> None:
+    assert decode(call("tasks.get_all", {"task": "t"})) == []
+    assert decode(call("tasks.started", {"task": "t"}, status=400)) == []
+    assert not tells("events.get_task_log")
+    assert not tells("auth.login")
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"[]", b"{}", b'{"t":1}', b'{"t":-1,"endpoint":"tasks.started"}', b'{"t":"x","endpoint":"a"}']
+)
+def test_what_is_no_call_is_refused_with_what_to_do(record: bytes) -> None:
+    with pytest.raises(DecodeError, match=r"not a ClearML record: .*; give one HTTP call"):
+        decode(record)
+
+
+def test_the_source_is_found_by_its_name() -> None:
+    assert decoder("clearml") is decode
+
+
+CAPTURED = [CORPUS / "clearml" / "online" / f"{name}.jsonl" for name in ("train", "flows", "sys_exit")]
+
+
+@needs_corpus
+@pytest.mark.parametrize("path", CAPTURED, ids=lambda path: path.name)
+def test_every_captured_call_is_decoded(path: Path) -> None:
+    for line in path.read_bytes().splitlines():
+        endpoint = json.loads(line)["endpoint"]
+        found = decode(line)
+        assert bool(found) == tells(endpoint)
