@@ -29,7 +29,7 @@ def test_storages_are_named(tmp_path: Path) -> None:
 def test_a_token_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     asked = dashboard("http://127.0.0.1:9", "", str(tmp_path / "none"))
     assert asked is not None
-    with pytest.raises(ConfigError, match="--ray-token-file .* cannot be read"):
+    with pytest.raises(ConfigError, match=r"--ray-token-file .* cannot be read"):
         asked.jobs()
     (tmp_path / "token").write_text("0123456789abcdef\n")
     asked = dashboard("http://127.0.0.1:9", "", str(tmp_path / "token"))
