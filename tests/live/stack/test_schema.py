@@ -58,9 +58,9 @@ def program(boards: list[dict[str, Any]]) -> str:
                 annotation.pop(field)
         lines.append(f"export const dashboard_{index}: Plain<Dashboard> = {json.dumps(board)};")
         for panel in board["panels"]:
-            folder = PANELS.get(panel["type"])
-            if folder is None:
+            if panel["type"] not in PANELS:
                 continue
+            folder = PANELS[panel["type"]]
             name = f"{index}_{panel['id']}"
             lines.append(
                 f"export const options_{name}: Plain<Partial<Options_{folder}>> = {json.dumps(panel['options'])};"
