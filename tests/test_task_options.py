@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -24,6 +27,7 @@ import otel_events
 from otel_events import RecoverableError, current_context, current_run, task, workflow
 from otel_events.pipeline import live
 from otel_events.tasks import cache, fingerprint
+from otel_events.tasks.deadline import AttemptEnded, Deadline
 from otel_events.telemetry import SpanData
 from otel_events.testing import CaptureServer
 
@@ -196,20 +200,71 @@ def test_a_coroutine_that_takes_too_long_is_cancelled(collector: CaptureServer) 
     assert span.attributes["otel_events.task.timeout"] == 0.02
 
 
-def test_the_caller_of_a_function_goes_on_and_the_function_too(collector: CaptureServer) -> None:
+def test_a_function_that_takes_too_long_is_ended_at_its_next_step(collector: CaptureServer) -> None:
+    ended, cleaned = threading.Event(), threading.Event()
+
+    @task(name="slow", timeout=0.02)
+    def slow() -> None:
+        try:
+            while True:
+                with contextlib.suppress(Exception):  # what handles errors does not keep it alive
+                    pass
+        except AttemptEnded:
+            ended.set()
+            raise
+        finally:
+            cleaned.set()
+
+    with pytest.raises(TimeoutError, match=r"^slow took more than 0\.02 s$"):
+        slow()
+    assert ended.wait(20)
+    assert cleaned.wait(20)
+    assert told(collector, "outcome", "task.left_running") == [("timed_out", None)]
+
+
+def test_what_cannot_be_ended_goes_on_and_the_caller_too(
+    collector: CaptureServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_events.tasks.deadline.PATIENCE", 0.01)
     go, done = threading.Event(), threading.Event()
 
     @task(name="slow", timeout=0.02)
     def slow() -> str:
-        go.wait(20)
-        done.set()
+        try:
+            go.wait(20)  # in C: no step of Python code
+        except AttemptEnded:
+            done.set()
         return "late"
 
-    with pytest.raises(TimeoutError, match="slow took more"):
+    with pytest.raises(TimeoutError, match="cannot be ended from outside and goes on in its thread"):
         slow()
     go.set()
     assert done.wait(20)
-    assert told(collector, "outcome") == [("timed_out",)]
+    assert told(collector, "outcome", "task.left_running") == [("timed_out", True)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_function_that_ends_as_its_time_does_has_one_ending(seed: int) -> None:
+    """Whoever wins, nothing is raised in the thread after that, or left to be."""
+    rng = random.Random(seed)
+    failures: list[object] = []
+    before = threading.excepthook
+    threading.excepthook = failures.append
+    try:
+        for _ in range(20):
+            seconds = rng.uniform(0.0001, 0.002)
+            with contextlib.suppress(TimeoutError):
+                assert Deadline("race", seconds).call(functools.partial(_spin, seconds)) == seconds
+    finally:
+        threading.excepthook = before
+    assert failures == []
+
+
+def _spin(seconds: float) -> float:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+    return seconds
 
 
 def test_what_is_in_time_is_as_without(collector: CaptureServer) -> None:

@@ -2,16 +2,13 @@
 
     [pending, while the cache and its turn are asked] -> running -> outcome     each further attempt: running -> outcome
 
-A timeout ends an attempt with TimeoutError. A coroutine is cancelled. A plain function runs in a thread of its own,
-which nothing can end: its caller goes on, and so does the function, until it returns; its result is nobody's then.
+What a timeout can end, and what it cannot: deadline.py.
 """
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +18,12 @@ from otel_events.context import TaskContext, enter, leave
 from otel_events.event import Link, Scalar
 from otel_events.pipeline.live import fault
 from otel_events.pipeline.own import NOTHING
+from otel_events.tasks.deadline import Deadline
 from otel_events.tasks.options import Options
 from otel_events.tasks.runs import Site, another, begin, change, failed, succeeded
 
 STATUS = "otel_events.cache.status"
+LEFT_RUNNING: dict[str, Scalar] = {"otel_events.task.left_running": True}
 TURN = 0.02
 """Seconds between two looks of a coroutine at whether it is its turn."""
 
@@ -53,6 +52,7 @@ class _Call:
     def __init__(self, site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._site, self._args, self._kwargs = site, args, kwargs
         self._number = 0
+        self._function = functools.partial(site.function, *args, **kwargs)
         self._cached = site.options.cache
         self._key = _key(site, args, kwargs) if self._cached else ""
         self._context = begin(site.definition, "pending" if self._cached else "running")
@@ -120,11 +120,12 @@ class _Call:
     def _attempt(self) -> Any:
         context = self._next()
         tokens = enter(context)
+        deadline = self._deadline()
         try:
-            result = _in_time(self._site, self._args, self._kwargs)
+            result = deadline.call(self._function) if deadline else self._function()
         except BaseException as error:
             leave(tokens)
-            self._failed(context, error)
+            self._failed(context, error, LEFT_RUNNING if deadline and deadline.left_running else NOTHING)
             raise
         leave(tokens)
         self._succeeded(context, result)
@@ -133,8 +134,9 @@ class _Call:
     async def _attempt_async(self) -> Any:
         context = self._next()
         tokens = enter(context)
+        deadline = self._deadline()
         try:
-            result = await _in_time_async(self._site, self._args, self._kwargs)
+            result = await (deadline.wait(self._function) if deadline else self._function())
         except BaseException as error:
             leave(tokens)
             self._failed(context, error)
@@ -151,9 +153,13 @@ class _Call:
             change(self._context, "running")
         return self._context
 
-    def _failed(self, context: TaskContext, error: BaseException) -> None:
+    def _deadline(self) -> Deadline | None:
+        seconds = self._site.options.timeout
+        return Deadline(self._site.definition.name, seconds) if seconds else None
+
+    def _failed(self, context: TaskContext, error: BaseException, more: dict[str, Scalar] = NOTHING) -> None:
         told: dict[str, Scalar] = {STATUS: "miss" if self._key else "lookup_failure"} if self._cached else NOTHING
-        failed(context, self._site, self._args, self._kwargs, error, told)
+        failed(context, self._site, self._args, self._kwargs, error, {**told, **more})
 
     def _succeeded(self, context: TaskContext, result: Any) -> None:
         told: dict[str, Scalar] = {STATUS: self._kept(context, result)} if self._cached else NOTHING
@@ -194,7 +200,7 @@ def _key(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         return ""
 
 
-# --- again, and in time ----------------------------------------------------------------------------------------------
+# --- again -----------------------------------------------------------------------------------------------------------
 
 
 def _retrying(chosen: Options) -> dict[str, Any]:
@@ -204,50 +210,3 @@ def _retrying(chosen: Options) -> dict[str, Any]:
         tenacity.retry_if_exception_type(on) if isinstance(on, type | tuple) else tenacity.retry_if_exception(on)
     )
     return {"stop": tenacity.stop_after_attempt(chosen.retries + 1), "retry": fits, "reraise": True}
-
-
-def _in_time(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    seconds = site.options.timeout
-    if not seconds:
-        return site.function(*args, **kwargs)
-    ended: list[tuple[bool, Any]] = []
-    over = threading.Event()
-
-    def work() -> None:
-        try:
-            ended.append((True, site.function(*args, **kwargs)))
-        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
-            ended.append((False, error))
-        finally:
-            over.set()
-
-    within = contextvars.copy_context()
-    threading.Thread(target=within.run, args=(work,), name=f"{site.definition.name} (timeout)", daemon=True).start()
-    if not over.wait(seconds):
-        raise TimeoutError(_late(site))
-    well, result = ended[0]
-    if not well:
-        try:
-            raise result
-        finally:
-            del result, ended[:]
-    return result
-
-
-async def _in_time_async(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    seconds = site.options.timeout
-    if not seconds:
-        return await site.function(*args, **kwargs)
-    import asyncio  # loaded by who has coroutines
-
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            return await site.function(*args, **kwargs)
-    except TimeoutError:
-        if limit.expired():
-            raise TimeoutError(_late(site)) from None
-        raise
-
-
-def _late(site: Site) -> str:
-    return f"{site.definition.name} took more than {site.options.timeout:g} s"

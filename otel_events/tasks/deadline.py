@@ -1,0 +1,114 @@
+"""Attempts that end in time: ``timeout`` of @task. Past it an attempt ends with TimeoutError, for its caller at once.
+
+| what runs | what ends it |
+|---|---|
+| a coroutine | it is cancelled; one that blocks its event loop, or that refuses to be cancelled, ends when it lets go |
+| a function | it has a thread of its own, in which ``AttemptEnded`` is raised at its next step of Python code |
+| a call into C that takes its time (sleep, a read, a solver) | nothing: it ends with that call |
+| what catches ``AttemptEnded``, a thread or a process that the function started | nothing |
+
+A function that still runs ``PATIENCE`` later is left running: its caller goes on, its result is nobody's, and the span
+and the error say so.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+PATIENCE = 0.2
+"""Seconds from the end of its time in which a function may still end, before it is left running."""
+
+
+class AttemptEnded(BaseException):
+    """Raised in a function whose time is over. No ``Exception``: what handles errors must not take it for one."""
+
+
+class Deadline:
+    """Of one attempt. ``left_running``: its function could not be ended."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name, self._seconds = name, seconds
+        self.left_running = False
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """The result of ``function``, or what it raises; TimeoutError."""
+        work = _Work(function, self._name)
+        if not work.over.wait(self._seconds) and work.end():
+            self.left_running = not work.over.wait(PATIENCE)
+            raise TimeoutError(self._late())
+        return work.result()
+
+    async def wait(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        """The same of a coroutine."""
+        import asyncio  # loaded by who has coroutines
+
+        try:
+            async with asyncio.timeout(self._seconds) as limit:
+                return await function()
+        except TimeoutError:
+            if limit.expired():
+                raise TimeoutError(self._late()) from None
+            raise
+
+    def _late(self) -> str:
+        goes_on = "; it cannot be ended from outside and goes on in its thread" if self.left_running else ""
+        return f"{self._name} took more than {self._seconds:g} s{goes_on}"
+
+
+class _Work:
+    """A function in a thread of its own, in the context of its caller."""
+
+    def __init__(self, function: Callable[[], Any], name: str) -> None:
+        self.over = threading.Event()
+        self._function, self._lock = function, threading.Lock()
+        self._ended: tuple[bool, Any] | None = None
+        self._asked = False
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._run,), name=f"{name} (timeout)", daemon=True
+        )
+        self._thread.start()
+
+    def end(self) -> bool:
+        """Ask the function to end; False where it has ended already."""
+        with self._lock:
+            if self._ended is not None:
+                return False
+            self._asked = True
+            _raise_in(self._thread, AttemptEnded)
+            return True
+
+    def result(self) -> Any:
+        assert self._ended is not None, "asked before it ended"  # noqa: S101  # the order of calls in Deadline
+        (well, result), self._ended = self._ended, None
+        if well:
+            return result
+        try:
+            raise result
+        finally:
+            del result  # else error and frame hold each other
+
+    def _run(self) -> None:
+        try:
+            try:
+                ended: tuple[bool, Any] = True, self._function()
+            except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+                ended = False, error
+            with self._lock:  # from here on nobody asks
+                self._ended = ended
+            if self._asked:
+                _raise_in(self._thread, None)  # where it has not come yet, it is not to come any more
+        except AttemptEnded:  # it came after the function had ended
+            pass
+        finally:
+            self.over.set()
+
+
+def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
+    """Have an exception raised at the next step of a thread; None: take that back."""
+    if thread.ident is not None:
+        what = ctypes.py_object(error) if error else None
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), what)
