@@ -22,7 +22,7 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from otel_events.errors import RunNotFound
-from otel_events.event import AnyEvent, PhaseChange
+from otel_events.event import AnyEvent, PhaseChange, Run
 from otel_events.journal import Journal, Reader, RootRow
 from otel_events.journal.place import journal_path
 from otel_events.sources import ray_workflow_storage as ray
@@ -159,7 +159,7 @@ class Recorded:
             events = [event for event in _events(self._reader, row) if event.run.id == row.root]
             if any(isinstance(event, PhaseChange) for event in events):
                 closed = close_all(events)[0]
-                if closed and closed[-1].attempt.run.kind == "workflow":
+                if closed and _is_workflow(closed[-1].attempt.run):
                     yield row.root, _status(closed[-1])
 
     def _runs(self, workflow_id: str) -> dict[str, list[Closed]]:
@@ -175,9 +175,14 @@ class Recorded:
         for members in runs.values():
             members.sort(key=lambda one: one.attempt.run.attempt)
         own = runs.get(workflow_id)
-        if own and own[0].attempt.run.kind != "workflow":
+        if own and not _is_workflow(own[0].attempt.run):
             return {}
         return dict(runs) if workflow_id == row.root else _below(runs, workflow_id)
+
+
+def _is_workflow(run: Run) -> bool:
+    """A task that nothing is above (ClearML's, a decorated function called alone) is asked for as a workflow is."""
+    return run.kind == "workflow" or (run.kind == "task" and run.id == run.root)
 
 
 def _events(reader: Reader, row: RootRow) -> list[AnyEvent]:

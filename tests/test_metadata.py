@@ -99,6 +99,7 @@ def batch(tmp_path: Path) -> str:
             change(run_of("night/1/c", "night/1", name="sum", source="events"), "skipped", 8),
             change(open_, "pending", 20),
             change(run_of("alone", name="lone"), "running", 30),
+            change(run_of("cluster", kind="node"), "running", 30),
             Log(id="word", time=NOON, run=Run("events", "task", "chat", "", "chat"), message="nothing ran"),
         ],
     )  # fmt: skip
@@ -123,6 +124,7 @@ def test_any_source_has_the_same_keys(batch: str) -> None:
     assert get_metadata("night/1", "night/1/b", journal=batch)["task_id"] == "load_1"
     assert get_metadata("night/1", "sum", journal=batch)["stats"] == {}
     assert get_metadata("night/2", journal=batch) == {"status": "PENDING", "user_metadata": {}, "stats": {}}
+    assert get_metadata("alone", journal=batch)["stats"] == {"start_time": NOON_S + 30}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,8 @@ def test_any_source_has_the_same_keys(batch: str) -> None:
         (["night/1", "x"], "No such task_id 'x' in workflow 'night/1'"),
         (["night/1/a"], "No such workflow_id 'night/1/a'"),
         (["chat"], "No such workflow_id 'chat'"),
-        (["alone"], "No such workflow_id 'alone'"),
+        (["cluster"], "No such workflow_id 'cluster'"),
+        (["alone", "lone"], "No such task_id 'lone' in workflow 'alone'"),
         (["night"], "No such workflow_id 'night'"),
         ([""], "No such workflow_id ''"),
     ],
@@ -143,7 +146,7 @@ def test_unknown_ids_are_told_in_ray_s_words(batch: str, call: list[str], told: 
 
 
 def test_lists_and_status(batch: str) -> None:
-    assert list_all(journal=batch) == [("night/2", "PENDING"), ("night/1", "FAILED")]
+    assert list_all(journal=batch) == [("alone", "RUNNING"), ("night/2", "PENDING"), ("night/1", "FAILED")]
     assert list_all({"FAILED"}, journal=batch) == [("night/1", "FAILED")]
     assert get_status("night/2", journal=batch) == "PENDING"
     with pytest.raises(RunNotFound, match=r"Workflow\[id=nope\] was referenced but doesn't exist\."):
@@ -175,6 +178,16 @@ def test_golden_runs_of_every_source(tmp_path: Path, source: str) -> None:
         assert told["stats"].keys() == {"start_time", "end_time"}
         assert get_metadata(workflow_id, told["task_id"], journal=journal) == told
     assert tasks
+
+
+def test_a_task_that_nothing_is_above_is_asked_for_as_a_workflow(tmp_path: Path) -> None:
+    found = decode_records("clearml", decoder("clearml"), golden("clearml", "train")).events
+    journal = kept(tmp_path / "journal.db", found)
+    ((task, status),) = list_all(journal=journal)
+    assert status == get_status(task, journal=journal) == "SUCCESSFUL"
+    told = get_metadata(task, journal=journal)
+    assert list(told) == ["status", "user_metadata", "stats"]
+    assert told["stats"]["end_time"] > told["stats"]["start_time"]
 
 
 def test_a_workflow_inside_another(tmp_path: Path) -> None:
@@ -220,7 +233,10 @@ def test_the_command_says_what_is_wrong(cli: Cli, batch: str, arguments: list[st
 def test_the_command_on_recorded_runs(cli: Cli, batch: str) -> None:
     ran = cli("metadata", "night/1", "load_1", "--journal", batch)
     assert json.loads(ran.out)["workflow_refs"] == ["load"]
-    assert cli("metadata", "--list", "--journal", batch).out == "PENDING     night/2\nFAILED      night/1\n"
+    assert (
+        cli("metadata", "--list", "--journal", batch).out
+        == "RUNNING     alone\nPENDING     night/2\nFAILED      night/1\n"
+    )
 
 
 def test_replay_of_a_storage(cli: Cli, tmp_path: Path) -> None:
