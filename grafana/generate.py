@@ -64,7 +64,7 @@ def _annotations(of: Dashboard) -> list[dict[str, Any]]:
     source = f'source="{of.source}"' if of.source else 'source=~"$source"'
     expr = (
         f"sum by (source, name, outcome) (increase(otel_events_runs_total{{{source}, "
-        'namespace=~"$namespace", kind="workflow", outcome=~"failed|crashed|timed_out"}[1m])) > 0'
+        f'namespace=~"$namespace", kind="{of.kind}", outcome=~"failed|crashed|timed_out"}}[1m])) > 0'
     )
     return [
         {

@@ -56,7 +56,8 @@ class Variable(msgspec.Struct, frozen=True):
 
 
 class Dashboard(msgspec.Struct, frozen=True):
-    """``failures``: annotate the times at which runs ended badly; ``source``: fixed for the dashboard of one source."""
+    """``failures``: annotate the times at which runs of ``kind`` ended badly; ``source``: fixed for the dashboard of one
+    source."""
 
     uid: str
     title: str
@@ -65,4 +66,5 @@ class Dashboard(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     source: str = ""
     failures: bool = True
+    kind: str = "workflow"
     since: str = "now-6h"

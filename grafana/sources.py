@@ -12,12 +12,12 @@ def _match(source: str, more: str = "") -> str:
     return f'source="{source}", namespace=~"$namespace", workflow=~"$workflow", name=~"$name"{more}'
 
 
-def _traces(source: str) -> Row:
+def _traces(source: str, kind: str = "workflow") -> Row:
     return Row(
         "Traces and logs",
         (
             c.recent_traces(
-                f'{{ span.otel_events.source = "{source}" && span.otel_events.kind = "workflow" }}', "Newest runs"
+                f'{{ span.otel_events.source = "{source}" && span.otel_events.kind = "{kind}" }}', "Newest runs"
             ),
             c.failed_logs(f' | otel_events_source="{source}"'),
         ),
@@ -191,7 +191,8 @@ CLEARML = Dashboard(
                 ),
             ),
         ),
-        _traces("clearml"),
+        _traces("clearml", "task"),
     ),
     source="clearml",
+    kind="task",  # nothing is above a task of ClearML
 )
