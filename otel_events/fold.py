@@ -38,6 +38,10 @@ ECHOES: frozenset[tuple[str, str, str, str]] = frozenset(
 left, or interrupted, and its owner that the task is FINISHED, each by its own clock; 2.52 tells the second creation of
 an actor as RUNNING of the first. A ClearML task that ended may be published, deleted, or stopped once more."""
 
+ONLY_WHAT_RAN: frozenset[tuple[str, str]] = frozenset({("clearml", "task")})
+"""(source, kind) of which the same call begins the first attempt or another: what was reset before it ran, or is
+started while it runs, goes on; what ended, or is reset while it runs, begins again."""
+
 CANCEL_OVERRULES: frozenset[tuple[str, str]] = frozenset({("ray", "task")})
 """(source, kind) whose success is a cancel where anybody told of one: a Ray worker tells of the cancel and the owner of
 the success, each by its own clock."""
@@ -224,18 +228,27 @@ def _split_counted(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
     """Attempts counted from the order of phases: ``next_attempt`` ends the one under way and begins another. Where
     nothing is known of one under way (its beginning was lost), the first attempt that is known counts as the first."""
     split: dict[int, list[AnyEvent]] = {1: []}
-    number, begun, over = 1, False, False
+    number, before, over = 1, "", False
     for event in in_order:
         if type(event) is PhaseChange and event.phase in PHASES:
-            if event.next_attempt and begun:
+            if begins_next(event, before):
                 if not over:
                     split[number].append(_gave_up(event))
                 number, over = number + 1, False
                 split[number] = []
-            begun = True
             over = over or PHASES[event.phase].outcome
+            before = event.phase
         split[number].append(event)
     return split
+
+
+def begins_next(event: PhaseChange, before: str) -> bool:
+    """Whether a change ends the attempt under way, which is in phase ``before`` ("": none is), and begins the next."""
+    if not event.next_attempt or not before:
+        return False
+    if (event.run.source, event.run.kind) not in ONLY_WHAT_RAN:
+        return True
+    return PHASES[before].outcome or (before == "running" and event.phase == "pending")
 
 
 def _gave_up(event: PhaseChange) -> PhaseChange:

@@ -132,7 +132,7 @@ class Engine:
             if tell:
                 tell(log(event, where.trace_id, where.span_id, attempt, late))
         if count and (late or not is_phase):
-            count_event(self._metrics, event, known.run, late)
+            count_event(self._metrics, event, known.named or known.run, late)
 
     def _tell(self, root: OpenRoot) -> None:
         """From here on the contexts in this root are folded with every event: its events have to be at hand."""
@@ -163,7 +163,8 @@ class Engine:
         if info is None:
             return
         attempt = run.attempt
-        if known.finished and not info.outcome and (attempt or known.current + event.next_attempt) not in known.done():
+        again = known.begins_next(event)
+        if known.finished and not info.outcome and (attempt or known.current + again) not in known.done():
             self._memory.reopened(known)
             root.open += 1
         if not known.start:
@@ -171,7 +172,7 @@ class Engine:
             root.open += bool(run.id)
         elif time < known.start:
             known.start = time
-        if event.next_attempt and known.phase:
+        if again:
             known.told_at = now
             self._later(now + self._timing.grace, now, root.key, run.id, known.current)
             known.current += 1

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from otel_events.event import PHASES, AnyEvent, Run
-from otel_events.fold import RESERVED, ROOT_NAMES
+from otel_events.event import PHASES, AnyEvent, PhaseChange, Run
+from otel_events.fold import RESERVED, ROOT_NAMES, begins_next
 from otel_events.journal import Closing
 from otel_events.journal.pack import pack, unpack
 from otel_events.spans import Context
@@ -80,6 +80,10 @@ class OpenRun(msgspec.Struct, gc=False):
             return False
         self.named = msgspec.structs.replace(have, name=name, workflow=workflow)
         return True
+
+    def begins_next(self, event: PhaseChange) -> bool:
+        """Whether a change, as far as is known, begins the next attempt."""
+        return begins_next(event, self.phase)
 
     def done(self) -> Collection[int]:
         """Numbers of the attempts that are closed."""

@@ -52,7 +52,8 @@ STATUS: dict[str, str] = {
 }
 """Call -> status after it, where the answer does not say."""
 
-ENDED = ("stopped", "failed", "completed", "closed", "published")
+AGAIN = ("tasks.reset", "tasks.enqueue", "tasks.started")
+"""What begins another attempt of a task that ended (a reset also of one that runs)."""
 DEBUG, INFO, WARN = 5, 9, 13
 _KINDS_OF_REASON = ("Exception", "Signal")
 _SEVERITIES = {"tasks.ping": DEBUG, "tasks.get_by_id": DEBUG}
@@ -118,7 +119,7 @@ def _change(call: Call, task: str) -> PhaseChange | Log:
         native=status,
         reason=reason or message,
         error=_error(reason, message) if phase == "failed" else None,
-        next_attempt=call.endpoint == "tasks.reset" or fields.get("enqueue_status") in ENDED,
+        next_attempt=call.endpoint in AGAIN,
     )
 
 

@@ -282,23 +282,32 @@ def test_one_plain_object_is_a_batch_too() -> None:
     assert [event.run for event in decode(call("events.add_batch", point(1, 1.0)))] == [event.run for event in alone]
 
 
-def test_a_queued_task_waits_and_one_queued_after_its_end_begins_again() -> None:
-    def at(second: int, endpoint: str, status: str, **fields: Any) -> bytes:
-        told = {"status": status, "status_changed": f"2026-11-21T00:00:{second:02}.5", **fields}
-        return call(endpoint, {"task": "t", "name": "n"}, {"fields": told})
+def at(second: int, endpoint: str, status: str) -> bytes:
+    told = {"status": status, "status_changed": f"2026-11-21T00:00:{second:02}.5"}
+    return call(endpoint, {"task": "t", "name": "n"}, {"fields": told})
 
-    first = [
-        at(1, "tasks.enqueue", "queued", enqueue_status="created"),
-        at(2, "tasks.started", "in_progress"),
-        at(3, "tasks.stopped", "stopped"),
-    ]
-    again = [
-        at(4, "tasks.enqueue", "queued", enqueue_status="stopped"),
+
+STOPPED = [at(1, "tasks.enqueue", "queued"), at(2, "tasks.started", "in_progress"), at(3, "tasks.stopped", "stopped")]
+
+
+def test_what_ended_begins_again_when_it_is_queued_or_started_once_more() -> None:
+    assert ends(decoded(STOPPED)) == [("n", 1, "cancelled")]
+    queued = [
+        at(4, "tasks.enqueue", "queued"),
         at(5, "tasks.started", "in_progress"),
         at(6, "tasks.publish", "published"),
     ]
-    assert ends(decoded(first)) == [("n", 1, "cancelled")]
-    assert ends(decoded(first + again)) == [("n", 1, "cancelled"), ("n", 2, "succeeded")]
+    assert ends(decoded(STOPPED + queued)) == [("n", 1, "cancelled"), ("n", 2, "succeeded")]
+    continued = [at(4, "tasks.started", "in_progress"), at(6, "tasks.completed", "completed")]
+    assert ends(decoded(STOPPED + continued)) == [("n", 1, "cancelled"), ("n", 2, "succeeded")]
+
+
+def test_a_reset_before_the_start_is_no_attempt_and_one_while_it_runs_ends_it() -> None:
+    waiting = [at(1, "tasks.create", "created"), at(2, "tasks.reset", "created"), at(3, "tasks.started", "in_progress")]
+    twice = [at(4, "tasks.started", "in_progress"), at(6, "tasks.completed", "completed")]
+    assert ends(decoded(waiting + twice)) == [("n", 1, "succeeded")]
+    thrown_away = [at(4, "tasks.reset", "created"), at(5, "tasks.started", "in_progress")]
+    assert ends(decoded(waiting + thrown_away)) == [("n", 1, "failed"), ("n", 2, "")]
 
 
 def test_a_parent_groups_and_a_clone_follows() -> None:
