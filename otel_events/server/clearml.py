@@ -78,7 +78,15 @@ def _kept(settings: Settings, gateway: Gateway, files_url: str) -> Iterator[tupl
     folder = Folder(settings.files, Bounds(total=settings.files_bytes))
     with closing(SqliteStore(settings.store, max_bytes=settings.store_bytes)) as store:
         access = Access(settings.credentials, signing_key(store))
-        service = Service(store, COMPANY, app.now_ms, time.monotonic, offering(gateway), files_url)
+        service = Service(
+            store,
+            COMPANY,
+            app.now_ms,
+            time.monotonic,
+            offering(gateway),
+            files_url,
+            refused=lambda events: gateway.dropped("clearml_refused", events),
+        )
         with _held(settings, gateway, store, folder):
             yield app.create(service, access, ENDPOINTS, host, LIMITS), files.create(folder, access, host, LIMITS)
 

@@ -48,6 +48,8 @@ def _add(service: Service, call: Call, events: Sequence[dict[str, Any]]) -> Mapp
         refused.update(kept.refused)
         if kept.refused:
             taken = [event for event in taken if _can_be_told(event)]
+    if refused:
+        service.refused(refused.total())
     if not added:
         raise ApiError(400, 131, "Events not added: " + ", ".join(f"{why}={n}" for why, n in refused.items()))
     if call.lines is not None:

@@ -100,10 +100,13 @@ class Service:
         clock: Callable[[], float],
         offer: Callable[[Mapping[str, Any]], None] = lambda record: None,
         files_url: str = "",
+        refused: Callable[[int], None] = lambda events: None,
     ) -> None:
         """``clock``: monotonic seconds. ``offer`` takes a call that changed something, as a record of source
-        ``clearml``, and raises when it could not be kept. ``files_url``: base of the file server."""
+        ``clearml``, and raises when it could not be kept. ``files_url``: base of the file server.
+        ``refused`` counts events that could not be kept."""
         self.store, self.company, self.now_ms, self.offer, self.files_url = store, company, now_ms, offer, files_url
+        self.refused = refused
         self.scrolls = Scrolls(clock)
 
     def document(self, owner: Owner) -> dict[str, Any] | None:

@@ -210,6 +210,15 @@ def test_a_batch_over_http_is_told_without_what_was_refused(http: Http) -> None:
     assert record["resp"]["data"]["errors"] == 1
 
 
+def test_what_is_refused_is_counted(asked: Asked) -> None:
+    counted: list[int] = []
+    asked.service.refused = counted.append
+    refusal(asked, scalar(1, math.nan), {"task": "t"})
+    batch(asked, scalar(1, 1.0), scalar(2, 1.0, task="nope"))
+    batch(asked, scalar(1, 1.0))
+    assert counted == [2, 1]
+
+
 def test_nan_as_python_writes_it_and_lone_surrogates_leave_the_batch_alive(http: Http) -> None:
     bad = json.dumps(scalar(1, math.nan, metric="\ud800"))
     answer = http.lines(f"{bad}\n{json.dumps(scalar(2, 1.0))}".encode())
