@@ -99,8 +99,8 @@ def _data(call: _Record) -> dict[str, Any]:
 
 def _added(call: _Record) -> Events:
     raw = bytes(call.body)
-    batch = Batch(_time(call), raw, call.task, call.worker)
-    return batch.decode(_reported(raw)) + _refused(call, raw)
+    reported = _reported(raw)
+    return Batch(_time(call), raw, call.task, call.worker).decode(reported) + _refused(call, reported)
 
 
 def _reported(raw: bytes) -> list[Reported]:
@@ -112,14 +112,14 @@ def _reported(raw: bytes) -> list[Reported]:
         return [_event.decode(raw)]  # one plain object is a batch too
 
 
-def _refused(call: _Record, raw: bytes) -> Events:
+def _refused(call: _Record, reported: list[Reported]) -> Events:
     """What the server refused of a batch of which it took the rest, with its reasons."""
     info = members(_data(call).get("errors_info"))
     reasons = {why: times for why, times in info.items() if type(times) is int}
     if not reasons:
         return []
     told = ", ".join(f"{why} ({times})" for why, times in sorted(reasons.items()))
-    first = next((one.task for one in _reported(raw) if type(one.task) is str), "")
+    first = next((one.task for one in reported if type(one.task) is str), "")
     return [
         Log(
             id=f"{first}:refused:{digest(call.t, told)}",

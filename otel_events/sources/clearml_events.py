@@ -56,13 +56,16 @@ class Reported(msgspec.Struct, gc=False):
     plot_str: Any = None
 
 
+SeriesKey = tuple[str, bool, str, str]
+"""(id, whether it is a model's, metric, variant)"""
+
+
 class _Series(msgspec.Struct, gc=False):
     """The points of one (owner, metric, variant) in one batch."""
 
     count: int
     at: tuple[int, int]
-    """(iteration, time in ns) of the last."""
-    stepped: bool
+    """(iteration, time in ns) of the last; what has no iteration counts as a single value."""
     value: float
     low: float
     high: float
@@ -73,7 +76,7 @@ class Batch:
 
     def __init__(self, received: int, content: bytes, owner: str = "", worker: str = "") -> None:
         self._received, self._content, self._owner, self._worker = received, content, owner, worker
-        self._series: dict[tuple[str, bool, str, str], _Series] = {}
+        self._series: dict[SeriesKey, _Series] = {}
         self._found: Events = []
         self._lines: Counter[str] = Counter()
 
@@ -110,11 +113,11 @@ class Batch:
         at = (SINGLE_VALUE if step is None else step, self._time(event))
         known = self._series.get(key)
         if known is None:
-            self._series[key] = _Series(1, at, step is not None, value, value, value)
+            self._series[key] = _Series(1, at, value, value, value)
             return
         known.count += 1
         if at >= known.at:
-            known.at, known.value, known.stepped = at, value, step is not None
+            known.at, known.value = at, value
         if value < known.low:
             known.low = value
         elif value > known.high:
@@ -131,37 +134,42 @@ class Batch:
         if not self._series:
             return []
         whole = blake2b(self._content, digest_size=8).hexdigest()
-        made: Events = []
+        stats: Events = [self._stat(whole, key, series) for key, series in self._series.items()]
+        return stats + self._counted(whole)
+
+    def _stat(self, whole: str, key: SeriesKey, series: _Series) -> Stat:
+        """``whole``: of the call, which comes again as it was, or is another."""
+        id_, model, metric, variant = key
+        attributes: dict[str, Scalar] = {
+            "clearml.metric": metric,
+            "clearml.variant": variant,
+            "clearml.count": series.count,
+            "clearml.min": series.low,
+            "clearml.max": series.high,
+        }
+        if model:
+            attributes["clearml.model.id"] = id_
+        step, time = series.at
+        return Stat(
+            id=f"{id_}:scalar:{digest(whole, *key)}",
+            time=time,
+            run=self._run(id_, model),
+            attributes=attributes,
+            name=_title(metric, variant),
+            value=series.value,
+            type="scalar",
+            step=None if step == SINGLE_VALUE else step,
+            tags={"metric": metric, "variant": variant},
+        )
+
+    def _counted(self, whole: str) -> Events:
+        """One counter for each task and model."""
         counts: Counter[tuple[str, bool]] = Counter()
         times: dict[tuple[str, bool], int] = {}
-        for (id_, model, metric, variant), series in self._series.items():
-            owner = (id_, model)
-            counts[owner] += series.count
-            times[owner] = max(times.get(owner, 0), series.at[1])
-            attributes: dict[str, Scalar] = {
-                "clearml.metric": metric,
-                "clearml.variant": variant,
-                "clearml.count": series.count,
-                "clearml.min": series.low,
-                "clearml.max": series.high,
-            }
-            if model:
-                attributes["clearml.model.id"] = id_
-            single = series.at[0] == SINGLE_VALUE or not series.stepped
-            made.append(
-                Stat(
-                    id=f"{id_}:scalar:{digest(whole, id_, model, metric, variant)}",
-                    time=series.at[1],
-                    run=self._run(id_, model),
-                    attributes=attributes,
-                    name=f"{metric}/{variant}" if variant else metric,
-                    value=series.value,
-                    type="scalar",
-                    step=None if single else series.at[0],
-                    tags={"metric": metric, "variant": variant},
-                )
-            )
-        made += [
+        for (id_, model, _, _), series in self._series.items():
+            counts[id_, model] += series.count
+            times[id_, model] = max(times.get((id_, model), 0), series.at[1])
+        return [
             Stat(
                 id=f"{id_}:scalars:{digest(whole, id_, model)}",
                 time=times[id_, model],
@@ -172,7 +180,6 @@ class Batch:
             )
             for (id_, model), count in counts.items()
         ]
-        return made
 
     def _line(self, event: Reported) -> AnyEvent:
         text = event.msg if type(event.msg) is str else ""
@@ -209,7 +216,7 @@ class Batch:
             time=time,
             run=self._run(event.task, bool(event.model_event)),
             attributes=attributes,
-            name=f"{metric}/{variant}" if variant else metric,
+            name=_title(metric, variant),
             media_type=media_type,
             uri=url,
             content=content if len(content) <= LONGEST_CONTENT else "",
@@ -235,6 +242,10 @@ def _finite(value: float) -> bool:
         return isfinite(value)
     except OverflowError:  # an integer beyond a float
         return False
+
+
+def _title(metric: str, variant: str) -> str:
+    return f"{metric}/{variant}" if variant else metric
 
 
 def _name(value: object) -> str:

@@ -233,6 +233,28 @@ def test_answers_come_in_pieces_as_the_server_makes_them(watched: Watched) -> No
         assert next(found) == b"second"
 
 
+def test_bodies_go_on_as_they_come(watched: Watched) -> None:
+    begun = threading.Event()
+
+    async def takes(request: Request) -> Response:
+        found = b""
+        async for chunk in request.stream():
+            found += chunk
+            begun.set()
+        return Response(found)
+
+    def body() -> Iterator[bytes]:
+        yield b"first"
+        assert begun.wait(20)  # the server has it before the rest is made
+        yield b"second"
+
+    with (
+        running(Starlette(routes=[Route("/{path:path}", takes, methods=["POST"])])) as url,
+        teeing(url, watched) as client,
+    ):
+        assert client.post("/v2.23/events.add_batch", content=body()).content == b"firstsecond"
+
+
 def test_a_server_that_does_not_answer_is_told_in_the_envelope(watched: Watched) -> None:
     with bind("127.0.0.1", 0) as listener:
         nobody = listener.getsockname()[1]
