@@ -52,7 +52,7 @@ def render(heading: Heading, panels: Sequence[Panel]) -> str:
         .get_template("page.html")
         .render(heading=heading, panels=kept, policy=policy(hashes), plotly=bundle)
     )
-    return shown
+    return shown.encode("utf-8", "replace").decode()  # half a surrogate pair would be an error for who writes the file
 
 
 def fragment(panel: Panel) -> str:
@@ -91,13 +91,22 @@ def _within(panels: Sequence[Panel]) -> Iterator[Panel]:
     for panel in panels:
         parts: list[Part] = []
         for part in panel.parts:
-            size = len(msgspec.json.encode(part))
+            size = _size(part)
             left -= size
             if left < 0:
                 left += size
                 part = Failure(reason=f"{size:,} characters are left out: a page holds {LARGEST:,} at most")
             parts.append(part)
         yield Panel(panel.name, parts)
+
+
+def _size(value: object) -> int:
+    """Characters in a part."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.astuple(value)
+    return sum(map(_size, value)) if isinstance(value, Sequence) else 0
 
 
 # --- templates -------------------------------------------------------------------------------------------------------

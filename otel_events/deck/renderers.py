@@ -283,6 +283,11 @@ HEIGHT = 450
 """Pixels of a plotly figure that does not say its own, as plotly has it."""
 
 
+WITHOUT_GL = {"scattergl": "scatter", "scatterpolargl": "scatterpolar"}
+"""Kinds of trace -> the same drawn as SVG: their WebGL compiles code from strings, which the page's policy forbids.
+(plotly.express takes scattergl by itself from 1,000 points on.)"""
+
+
 def plot(text: str) -> Part:
     """A plotly figure from its JSON. ValueError where it is none."""
     if len(text) > LARGEST:
@@ -292,6 +297,9 @@ def plot(text: str) -> Part:
         raise ValueError("no figure of plotly: its JSON has no list named data")
     layout = figure["layout"] if isinstance(figure.get("layout"), dict) else {}
     height = layout.get("height")
+    for trace in figure["data"]:
+        if isinstance(trace, dict) and trace.get("type") in WITHOUT_GL:
+            trace["type"] = WITHOUT_GL[trace["type"]]
     kept = {"data": _clean(figure["data"]), "layout": _clean(layout)}
     tall = int(min(max(height, 100), 2000)) if isinstance(height, int | float) else HEIGHT
     return Plot(json=msgspec.json.encode(kept).decode(), height=tall)
