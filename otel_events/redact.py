@@ -220,6 +220,10 @@ def _shapes(value: str) -> str:
     return _SHAPE.sub(REDACTED, value) if _has_clue(value.lower()) else value
 
 
+name = lru_cache(maxsize=8192)(_shapes)
+"""A name without what shows a secret's shape."""
+
+
 @lru_cache(maxsize=8192)
 def _run(run: Run) -> Run:
     texts = ("id", "name", "root", "parent", "namespace", "workflow")

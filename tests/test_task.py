@@ -171,6 +171,21 @@ def test_secrets_in_exceptions_stay_here(told: Told) -> None:
     assert span.status_message == "login with password=[redacted]"
 
 
+def test_secrets_in_names_and_attributes_stay_here(told: Told) -> None:
+    secret = "ghp_" + "a1" * 18
+
+    @workflow(name=f"of {secret}", attributes={"password": "hunter2", "note": f"token={secret}"})
+    def outer() -> None:
+        task(name=f"in {secret}")(int)()
+
+    outer()
+    spans = told.spans()
+    assert [one.name for one in spans] == ["RUN of [redacted]", "in [redacted]"]
+    assert {one.attributes["cicd.pipeline.name"] for one in spans} == {"of [redacted]"}
+    assert secret not in repr(spans)
+    assert "hunter2" not in repr(spans)
+
+
 # --- every kind of function ------------------------------------------------------------------------------------------
 
 

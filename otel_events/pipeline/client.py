@@ -27,8 +27,8 @@ from otel_events.otlp.config import Endpoint, Secret
 from otel_events.otlp.http import HttpSender
 from otel_events.otlp.send import Result, SystemClock, clip, redact, retry_after
 from otel_events.pipeline.faults import fault
+from otel_events.pipeline.sending import GATEWAY
 
-GATEWAY = "OTEL_EVENTS_GATEWAY"
 TOKEN = "OTEL_EVENTS_TOKEN"  # noqa: S105  # the name of a variable, not a token
 PATH = "/v1/events"
 BODY = 1 << 20

@@ -108,7 +108,7 @@ class Live:
 
     def _move(self, batch: list[AnyEvent | Told]) -> None:
         try:
-            self._take(redact.events([change(one) if isinstance(one, tuple) else one for one in batch]))
+            self._take([change(one) if isinstance(one, tuple) else redact.event(one) for one in batch])
         except BaseException:
             self._queue.extendleft(reversed(batch))
             raise

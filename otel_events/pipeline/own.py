@@ -6,7 +6,8 @@ thread behind.
 
 from __future__ import annotations
 
-from otel_events.event import Error, Kind, Link, PhaseChange, Run, Scalar
+from otel_events import redact
+from otel_events.event import AnyEvent, Error, Kind, Link, PhaseChange, Run, Scalar
 from otel_events.identity import span_id, trace_id
 from otel_events.pipeline.faults import process_id
 
@@ -15,29 +16,32 @@ NOTHING: dict[str, Scalar] = {}
 
 
 class Definition:
-    """What is the same in all runs of a function."""
+    """What is the same in all runs of a function; redacted here, once for all of them."""
 
     __slots__ = ("attributes", "kind", "name", "timeline")
 
     def __init__(self, kind: Kind, name: str, attributes: dict[str, Scalar], timeline: bool = False) -> None:
         """``timeline``: each run keeps what its timeline shows, until its end."""
-        self.kind, self.name, self.attributes, self.timeline = kind, name, attributes, timeline
+        self.kind, self.name, self.timeline = kind, redact.name(name), timeline
+        self.attributes = redact.attributes(attributes)
 
 
 class OwnAttempt:
     """One attempt of one run of this process; ``run`` None: outside of any.
 
     ``trace``: id of its trace where somebody else made that; b"" where it follows from the root's id. ``outermost``:
-    above it is nothing of this process. ``outcome``, ``error`` and ``links`` are set before the outcome is handed over.
+    above it is nothing of this process. ``definition``: where it is known, name and workflow of the run are redacted
+    already. ``outcome``, ``error`` and ``links`` are set before the outcome is handed over.
     """
 
-    __slots__ = ("error", "links", "outcome", "outermost", "process", "run", "trace")
+    __slots__ = ("definition", "error", "links", "outcome", "outermost", "process", "run", "trace")
 
     def __init__(self, run: Run | None, trace: bytes = b"", process: str | None = None) -> None:
         """``process``: of which it is (faults.process_id), "" for another one; else this one."""
         self.run, self.trace = run, trace
         self.process = process_id() if process is None else process
         self.outermost = True
+        self.definition: Definition | None = None
         self.outcome = ""
         self.error: Error | None = None
         self.links: tuple[Link, ...] = ()
@@ -66,8 +70,16 @@ Told = tuple[OwnAttempt, str, int, dict[str, Scalar]]
 """A change of phase: (attempt, phase, time in ns, attributes)."""
 
 
-def change(told: Told) -> PhaseChange:
-    """The event of it."""
+def change(told: Told) -> AnyEvent:
+    """The event of it, redacted: most have nothing that their definition has not."""
+    definition, attributes = told[0].definition, told[3]
+    made = _change(told)
+    if definition is None or made.error is not None or made.links:
+        return redact.event(made)
+    return made if attributes is NOTHING or attributes is definition.attributes else redact.event(made)
+
+
+def _change(told: Told) -> PhaseChange:
     own, phase, time, attributes = told
     run = own.run
     assert run is not None, "only a run has phases"  # noqa: S101  # told by attempts of runs alone

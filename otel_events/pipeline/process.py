@@ -29,11 +29,10 @@ import msgspec
 from otel_events.errors import JournalError, OtelEventsError
 from otel_events.event import AnyEvent
 from otel_events.pipeline import live
-from otel_events.pipeline.client import GATEWAY
 from otel_events.pipeline.faults import fault, process_id
 from otel_events.pipeline.handover import GoneError, Owner, Writer, children_of
 from otel_events.pipeline.live import Live, install
-from otel_events.pipeline.sending import Sending, Settings, ToCollector, sending
+from otel_events.pipeline.sending import GATEWAY, Sending, Settings, ToCollector, sending
 from otel_events.pipeline.state import SECOND, Timing
 
 EXIT_SECONDS = 5.0

@@ -13,10 +13,10 @@ import msgspec
 
 from otel_events.errors import ConfigError
 from otel_events.event import AnyEvent
-from otel_events.pipeline.client import ToGateway
 from otel_events.pipeline.faults import faults
 from otel_events.pipeline.state import Timing
 
+GATEWAY = "OTEL_EVENTS_GATEWAY"
 TAGS = "OTEL_EVENTS_STAT_TAGS"
 
 
@@ -84,6 +84,8 @@ def sending(settings: Settings, forked: bool = False) -> Sending:
     """Raises JournalError, also where another process holds the journal, and ConfigError."""
     settings.journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.gateway:
+        from otel_events.pipeline.client import ToGateway  # loaded by who has a gateway elsewhere
+
         return ToGateway.open(settings.gateway, None if settings.temporary else settings.journal, settings.environ)
     from otel_events.otlp import from_env
     from otel_events.pipeline.gateway import Gateway  # loaded by the one process that needs it

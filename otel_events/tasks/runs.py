@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from otel_events import redact
 from otel_events.context import TaskContext, caller, surrounding
 from otel_events.event import Error, Run, Scalar
 from otel_events.pipeline.live import emit, fault, new_id
@@ -60,7 +61,7 @@ def begin(definition: Definition, phase: str = "running") -> TaskContext:
         above, traceparent, trace, outermost = caller()
         run = _run(definition, above)
         context = TaskContext(run, trace)
-        context.outermost = outermost
+        context.outermost, context.definition = outermost, definition
         told = definition.attributes
         if traceparent:
             told = {**told, TRACEPARENT: traceparent}
@@ -78,7 +79,7 @@ def _run(definition: Definition, above: Run | None) -> Run:
     own, kind, name = new_id(), definition.kind, definition.name
     if above is None:
         return Run(SOURCE, kind, own, name, own, workflow=name if kind == "workflow" else "")
-    workflow = name if kind == "workflow" else above.workflow
+    workflow = name if kind == "workflow" else redact.name(above.workflow)
     if above.source != SOURCE or above.namespace:  # in a trace of another source: its own root there
         return Run(SOURCE, kind, own, name, own, workflow=workflow)
     return Run(SOURCE, kind, own, name, above.root, above.id, workflow=workflow, parent_kind=above.kind)
@@ -90,7 +91,7 @@ def another(definition: Definition, before: TaskContext) -> TaskContext:
         return before
     run = msgspec.structs.replace(before.run, attempt=before.run.attempt + 1)
     context = TaskContext(run, before.trace)
-    context.outermost = before.outermost
+    context.outermost, context.definition = before.outermost, definition
     context.began = now = time.time_ns()
     if definition.timeline:
         context.laps = []
