@@ -83,9 +83,12 @@ def _one(call: Call) -> Iterator[AnyEvent]:
     if call.endpoint == "tasks.get_by_id":
         yield from _known(call)
         return
-    task = string(call.data.get("id")) if call.endpoint in ("tasks.create", "tasks.clone") else ""
-    task = task or string(call.body.get("task"))
+    made = call.endpoint in ("tasks.create", "tasks.clone")
+    task = string(call.data.get("id")) if made else string(call.body.get("task"))
+    if made and not task:
+        raise wrong(f"the answer of {call.endpoint} names no `id`")
     if not task:
+        yield from (_other(call, one) for one in _named(call.body))
         return
     if call.endpoint in STATUS:
         yield _change(call, task)
@@ -93,6 +96,13 @@ def _one(call: Call) -> Iterator[AnyEvent]:
         yield from _artifacts(call, task, call.body.get("artifacts"))
     else:
         yield _other(call, task)
+
+
+def _named(body: dict[str, Any]) -> Iterator[str]:
+    """Ids of a call for several tasks: ``tasks.archive``, ``tasks.move``."""
+    for name in ("tasks", "ids"):
+        told = body.get(name)
+        yield from (one for one in (told if type(told) is list else ()) if one and type(one) is str)
 
 
 def _id(call: Call, task: str, time: int, *more: object) -> str:
@@ -209,7 +219,7 @@ def _artifacts(call: Call, task: str, told: object) -> Iterator[AnyEvent]:
 
 def _other(call: Call, task: str) -> Log:
     """Names of the fields that were changed; their values are inputs, code and command lines, which stay outside."""
-    changed = ", ".join(sorted(name for name in call.body if name not in ("task", "force", "method")))
+    changed = ", ".join(sorted(name for name in call.body if name not in ("task", "tasks", "ids", "force", "method")))
     return Log(
         id=_id(call, task, call.time),
         time=call.time,

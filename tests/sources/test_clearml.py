@@ -284,7 +284,7 @@ def test_one_plain_object_is_a_batch_too() -> None:
 
 def at(second: int, endpoint: str, status: str) -> bytes:
     told = {"status": status, "status_changed": f"2026-11-21T00:00:{second:02}.5"}
-    return call(endpoint, {"task": "t", "name": "n"}, {"fields": told})
+    return call(endpoint, {"task": "t", "name": "n"}, {"id": "t", "fields": told})
 
 
 STOPPED = [at(1, "tasks.enqueue", "queued"), at(2, "tasks.started", "in_progress"), at(3, "tasks.stopped", "stopped")]
@@ -326,6 +326,20 @@ def test_a_call_for_many_tasks_tells_of_those_that_were_done() -> None:
         ("a", "cancelled"),
         ("b", "cancelled"),
     ]
+
+
+def test_other_calls_for_several_tasks_are_logs_of_each() -> None:
+    found = decode(call("tasks.archive", {"tasks": ["a", "b"], "status_reason": "old"}))
+    assert [(event.run.id, event.message) for event in found if isinstance(event, Log)] == [
+        ("a", "tasks.archive: status_reason"),
+        ("b", "tasks.archive: status_reason"),
+    ]
+    assert len({event.id for event in found}) == 2
+
+
+def test_a_task_that_was_made_without_a_name_for_it_is_refused() -> None:
+    with pytest.raises(DecodeError, match=r"the answer of tasks\.create names no `id`"):
+        decode(call("tasks.create", {"name": "n"}, {}))
 
 
 def test_artifacts_and_models_are_reports_of_their_task() -> None:
