@@ -15,6 +15,7 @@ import pytest
 
 from tests.live.envs import ROOT, python
 
+pytestmark = pytest.mark.timeout(600)  # a slow machine takes 10 s for each figure of plotly
 PROGRAMS = ROOT / "tests" / "live" / "deck_programs"
 
 
@@ -57,7 +58,7 @@ def program(name: str, *arguments: object, **environ: object) -> str:
     command = [str(python("decks")), str(PROGRAMS / name), *map(str, arguments)]
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHON"))}
     told = {key: str(value) for key, value in environ.items()}
-    ran = subprocess.run(command, env=clean | told, capture_output=True, text=True, check=False, timeout=150)
+    ran = subprocess.run(command, env=clean | told, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout
 
