@@ -23,6 +23,7 @@ from otel_events.sources import SOURCES, flyte_base
 from otel_events.sources.flyte_fields import fields_table as flyte_fields
 from otel_events.sources.prefect_tables import families_table as prefect_tables
 from otel_events.sources.ray_tables import tables as ray_tables
+from otel_events.tasks import options
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = "<!-- Printed from the code by `make docs`; edit the code, not this page. -->\n\n"
@@ -185,12 +186,34 @@ def cli() -> str:
     return HEADER + cli_docs()
 
 
+OPTIONS = "<!-- options: printed by `make docs` -->\n", "<!-- end of options -->"
+"""What stands around the table in docs/tasks.md, the rest of which is written by hand."""
+
+
+def tasks() -> str:
+    path = ROOT / "docs" / "tasks.md"
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, _, rest = page.partition(OPTIONS[0])
+    rows = (
+        (f"`{field.name}`", options.TYPES.get(field.name, ((), options.RETRY_ON))[1], _default_of(field), about)
+        for field, about in zip(fields(options.Options), options.ABOUT.values(), strict=True)
+    )
+    made = table(("option", "takes", "if left out", "what it does"), rows)
+    return before + OPTIONS[0] + "\n" + made + "\n" + OPTIONS[1] + rest.partition(OPTIONS[1])[2]
+
+
+def _default_of(field: FieldInfo) -> str:
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return f"`{value.__name__ if isinstance(value, type) else repr(value)}`"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
     "flyte-fields.md": flyte_fields,
     "metrics.md": metrics,
     "phases.md": phases,
     "sources.md": sources,
+    "tasks.md": tasks,
 }
 
 

@@ -77,6 +77,22 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "deck_fields": ((tuple, list, type(None)), "a tuple of DeckField"),
 }
 """Field -> (types that it takes, in words)."""
+ABOUT: dict[str, str] = {
+    "name": "of the definition; else `module.qualname`",
+    "attributes": "further attributes of each span",
+    "retries": "how often more a failed attempt is tried",
+    "retry_on": "which errors are tried again",
+    "timeout": "of each attempt; 0: none",
+    "cache": "take the result of an earlier run with the same inputs",
+    "cache_version": "required with `cache`; another one is another cache",
+    "cache_serialize": "runs with the same inputs wait for each other",
+    "cache_ignore_input_vars": "inputs that make no difference",
+    "interruptible": "told as `otel_events.task.interruptible`; nothing is scheduled here",
+    "enable_deck": "make a deck of each attempt",
+    "deck_fields": "what is in it; None: the timeline, the source code and the dependencies",
+}
+"""Field -> what it does, for the table of docs/tasks.md."""
+RETRY_ON = "exceptions, a tuple of them, or a function of the error"
 DECK_FIELDS = frozenset({"Input", "Output", "Timeline", "Source Code", "Dependencies"})
 """Values of flytekit's DeckField, and of ours."""
 OF_CACHE = ("cache_version", "cache_serialize", "cache_ignore_input_vars")
@@ -128,9 +144,7 @@ def _check_retries(given: Mapping[str, Any]) -> None:
     for kind in kinds:
         is_error = isinstance(kind, type) and issubclass(kind, BaseException)
         if not is_error and (isinstance(kind, type) or isinstance(chosen, tuple) or not callable(kind)):
-            raise TypeError(
-                f"retry_on has {_shown(kind)}: it takes exceptions, a tuple of them, or a function of the error"
-            )
+            raise TypeError(f"retry_on has {_shown(kind)}: it takes {RETRY_ON}")
 
 
 def _seconds(timeout: float | timedelta) -> float:
