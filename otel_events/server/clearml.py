@@ -17,7 +17,18 @@ from otel_events.errors import ConfigError
 from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.records import Record
 from otel_events.server.auth import is_loopback
-from otel_events.server.clearml_api import add, app, files, tee
+from otel_events.server.clearml_api import (
+    add,
+    app,
+    files,
+    models,
+    projects,
+    services,
+    task_parts,
+    tasks,
+    tee,
+    transitions,
+)
 from otel_events.server.clearml_api.access import COMPANY, KEY_VARIABLE, SECRET_VARIABLE, Access, signing_key
 from otel_events.server.clearml_api.base import Endpoint, Service
 from otel_events.server.clearml_api.folder import Bounds, Folder
@@ -32,7 +43,10 @@ log = logging.getLogger("otel_events.clearml")
 SOURCE = "clearml"
 LIMITS = Limits(idle_time=30.0, connections=512)
 """A client keeps several connections open, and asks every few seconds."""
-ENDPOINTS: tuple[Endpoint, ...] = (*add.ENDPOINTS, *table.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *(*add.ENDPOINTS, *table.ENDPOINTS, *tasks.ENDPOINTS, *task_parts.ENDPOINTS),
+    *(*transitions.ENDPOINTS, *projects.ENDPOINTS, *models.ENDPOINTS, *services.ENDPOINTS),
+)
 
 
 class Settings(msgspec.Struct, frozen=True):

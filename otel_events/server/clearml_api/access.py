@@ -20,6 +20,8 @@ from otel_events.errors import ConfigError
 from otel_events.server.clearml_api.base import ApiError
 from otel_events.store import Store
 
+SERVER_VERSION = "2.3.0"
+"""The server whose answers these are."""
 COMPANY = "d1bd92a3b039400cbafc60a7a5b1e52b"
 """The one company: its id in every ClearML server that was set up by default."""
 COOKIE = "clearml_token_basic"
@@ -97,7 +99,7 @@ class Access:
             "env": "",
             "identity": identity,
             "api_version": "2.34",
-            "server_version": "2.3.0",
+            "server_version": SERVER_VERSION,
             "server_build": "otel_events",
             "feature_set": "basic",
         }

@@ -1,0 +1,239 @@
+"""tasks.*: made, found, changed, given artifacts, models, hyper parameters and configurations, deleted.
+
+What a task's events say of it (last iteration, last metrics) is read from the events when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from otel_events.server.clearml_api import documents as docs
+from otel_events.server.clearml_api.base import MODEL, TASK, Call, Endpoint, Field, Service
+from otel_events.server.clearml_api.documents import Document
+from otel_events.server.clearml_api.projects import named
+from otel_events.server.clearml_api.transitions import ENDED, FORCE, ID, OPEN, expect, many, unknown
+from otel_events.store import Owner
+
+TYPES = (
+    *("training", "testing", "inference", "data_processing", "application", "monitor", "controller", "optimizer"),
+    *("service", "qc", "custom", "dataset_import", "annotation", "annotation_manual"),
+)
+EDITABLE = (
+    *("name", "type", "comment", "parent", "project", "output_dest", "tags", "system_tags", "input", "execution"),
+    *("script", "hyperparams", "configuration", "models", "container", "runtime"),
+)
+NESTED = ("execution", "script", "container", "input")
+"""Fields of which an edit replaces the members that it has."""
+UPDATABLE = ("name", "comment", "project", "tags", "system_tags", "created")
+SUMMARY = ("last_iteration", "last_metrics", "metric_stats")
+
+
+def create(service: Service, call: Call) -> Mapping[str, Any]:
+    task = new(call, call.data["name"], call.data["type"])
+    service.store.put(TASK, task["id"], docs.merged(task, docs.given(call, EDITABLE), NESTED))
+    return {"id": task["id"]}
+
+
+def new(call: Call, name: str, kind: str) -> Document:
+    """A task as it is when it was just made."""
+    execution = {"test_split": 0, "parameters": {}, "model_desc": {}, "model_labels": {}, "artifacts": []}
+    script = {"binary": "python", "repository": "", "entry_point": "", "requirements": {}}
+    return {
+        **docs.made(call, name),
+        "type": kind,
+        "status": "created",
+        "comment": "",
+        "report_assets": [],
+        "output": {},
+        "execution": execution,
+        "script": script,
+        "hyperparams": {},
+        "configuration": {},
+        "runtime": {},
+        "models": {"input": [], "output": []},
+        "container": {},
+    }
+
+
+def known(service: Service, task: str) -> Document:
+    """The document of a task. ApiError 400/101."""
+    found = service.store.get(TASK, task)
+    if found is None:
+        raise unknown(service, task)
+    return found
+
+
+def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
+    task = known(service, call.data["task"])
+    return {"task": docs.shown(call, _with_summary(service, call, task))}
+
+
+def get_all(service: Service, call: Call) -> Mapping[str, Any]:
+    found = docs.page(call, docs.found(service, call, TASK))
+    return {"tasks": [docs.shown(call, _with_summary(service, call, task)) for task in found]}
+
+
+def _with_summary(service: Service, call: Call, task: Document) -> Document:
+    if not docs.wants(call, *SUMMARY):
+        return task
+    told = service.store.summary(Owner(task["id"], False))
+    return {
+        **task,
+        "last_iteration": told.last_iteration,
+        "last_metrics": told.last_metrics,
+        "metric_stats": told.metric_stats,
+    }
+
+
+def edit(service: Service, call: Call) -> Mapping[str, Any]:
+    return _changed(service, call, docs.given(call, EDITABLE))
+
+
+def update(service: Service, call: Call) -> Mapping[str, Any]:
+    return _changed(service, call, docs.given(call, UPDATABLE))
+
+
+def _changed(service: Service, call: Call, fields: Document) -> Mapping[str, Any]:
+    """The fields as they are now."""
+    if not fields:
+        return {"updated": 0, "fields": {}}
+
+    def change(task: Document) -> Document:
+        expect(task, (*OPEN, *ENDED), call)
+        return docs.merged(task, {**fields, **docs.touched(call)}, NESTED)
+
+    found = _change(service, call, change)
+    return {"updated": 1, "fields": {name: found[name] for name in (*fields, *docs.touched(call))}}
+
+
+def _change(service: Service, call: Call, change: Any) -> Document:
+    task = call.data["task"]
+    return docs.change(service, TASK, task, change, lambda: unknown(service, task))
+
+
+def set_requirements(service: Service, call: Call) -> Mapping[str, Any]:
+    def change(task: Document) -> Document:
+        script = {**task["script"], "requirements": call.data["requirements"]}
+        return {**task, "script": script, **docs.touched(call)}
+
+    _change(service, call, change)
+    return {"updated": 1, "fields": {}}
+
+
+def ping(service: Service, call: Call) -> Mapping[str, Any]:
+    _change(service, call, lambda task: {**task, "last_update": docs.iso(call.now_ms)})
+    return {}
+
+
+def clone(service: Service, call: Call) -> Mapping[str, Any]:
+    """What the task is, without what became of it."""
+    source = known(service, call.data["task"])
+    fresh = new(call, call.data.get("new_task_name") or source["name"], source["type"])
+    kept = {name: source[name] for name in EDITABLE if name in source and name not in ("name", "system_tags", "models")}
+    kept["execution"] = {**source["execution"], "artifacts": []}
+    fresh |= kept | {"parent": call.data.get("new_task_parent") or source["id"]}
+    for name in ("comment", "tags", "system_tags", "project"):
+        if (value := call.data.get(f"new_task_{name}")) is not None:
+            fresh[name] = value
+    service.store.put(TASK, fresh["id"], fresh)
+    return {"id": fresh["id"]}
+
+
+def delete(service: Service, call: Call) -> Mapping[str, Any]:
+    """The task and its events; its models stay, and its children lose their parent."""
+    task = known(service, call.data["task"])
+    expect(task, ("created", *ENDED), call)
+    children = service.store.find(TASK, where={"parent": task["id"]})
+    for child in children:
+        service.store.change(TASK, child["id"], _orphan)
+    models = service.store.find(MODEL, where={"task": task["id"]})
+    for model in models:
+        service.store.change(MODEL, model["id"], lambda one: {**one, "task": None})
+    service.store.delete(Owner(task["id"], False))
+    service.store.remove(TASK, task["id"])
+    counts = {"updated_children": len(children), "updated_models": len(models), "deleted_models": 0}
+    return {"deleted": True, **counts, "urls": None}
+
+
+def _orphan(task: Document) -> Document:
+    return {name: value for name, value in task.items() if name != "parent"}
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+def move_to(service: Service, call: Call) -> Mapping[str, Any]:
+    """To another project, which ``tasks.move`` may also name and so make."""
+    project = call.data.get("project") or named(service, call, call.data.get("project_name") or "")
+    fields = {"project": project, **docs.touched(call)}
+    moved = [service.store.change(TASK, task, lambda one: {**one, **fields}) for task in call.data["ids"]]
+    return {"updated": sum(one is not None for one in moved), "project_id": project}
+
+
+def archive(service: Service, call: Call) -> Mapping[str, Any]:
+    tasks = call.data.get("tasks") or call.data.get("ids") or []
+    return {"archived": sum(_archived(service, call, task, True) for task in tasks)}
+
+
+def _archive_one(service: Service, call: Call) -> Mapping[str, Any]:
+    if not _archived(service, call, call.data["task"], True):
+        raise unknown(service, call.data["task"])
+    return {"archived": True}
+
+
+def _unarchive_one(service: Service, call: Call) -> Mapping[str, Any]:
+    if not _archived(service, call, call.data["task"], False):
+        raise unknown(service, call.data["task"])
+    return {"unarchived": True}
+
+
+def _archived(service: Service, call: Call, task: str, archived: bool) -> bool:
+    def change(document: Document) -> Document:
+        tags = [one for one in document["system_tags"] if one != "archived"]
+        return {**document, "system_tags": [*tags, "archived"] if archived else tags, **docs.touched(call)}
+
+    return service.store.change(TASK, task, change) is not None
+
+
+def get_types(service: Service, call: Call) -> Mapping[str, Any]:
+    projects = call.data.get("projects")
+    tasks = service.store.find(TASK)
+    return {"types": sorted({task["type"] for task in tasks if not projects or task.get("project") in projects})}
+
+
+NAME = Field("name", required=True)
+IDS = Field("ids", list, required=True, low=1, high=1_000)
+KIND = Field("type", choices=TYPES, type_name="tasktypeenum")
+OBJECTS = tuple(Field(name, dict) for name in (*NESTED, "hyperparams", "configuration", "models", "runtime"))
+LISTS = (Field("tags", list), Field("system_tags", list))
+TEXTS = tuple(Field(name) for name in ("comment", "parent", "project", "output_dest"))
+
+
+ENDPOINTS = (
+    Endpoint(
+        "tasks.create",
+        "1.0",
+        create,
+        (NAME, Field("type", choices=TYPES, type_name="tasktypeenum", required=True), *OBJECTS, *LISTS, *TEXTS),
+        records=True,
+    ),
+    Endpoint("tasks.get_by_id", "1.0", get_by_id, (ID, docs.ONLY_FIELDS)),
+    Endpoint("tasks.get_all", "1.0", get_all, docs.QUERY),
+    Endpoint("tasks.get_all_ex", "1.0", get_all, docs.QUERY),
+    Endpoint("tasks.get_by_id_ex", "1.0", get_all, docs.QUERY),
+    Endpoint("tasks.edit", "1.0", edit, (ID, FORCE, Field("name"), KIND, *OBJECTS, *LISTS, *TEXTS), records=True),
+    Endpoint("tasks.update", "1.0", update, (ID, Field("name"), *LISTS, *TEXTS), records=True),
+    Endpoint("tasks.set_requirements", "1.0", set_requirements, (ID, Field("requirements", dict, required=True))),
+    Endpoint("tasks.ping", "1.0", ping, (ID,), records=True),
+    Endpoint(
+        "tasks.clone", "1.0", clone, (ID, *(Field(f"new_task_{one}") for one in ("name", "parent"))), records=True
+    ),
+    Endpoint("tasks.delete", "1.0", delete, (ID, FORCE), records=True),
+    Endpoint("tasks.delete_many", "1.0", many(delete, "deleted"), (IDS, FORCE), records=True),
+    Endpoint("tasks.move", "1.0", move_to, (IDS, Field("project"), Field("project_name"))),
+    Endpoint("tasks.archive", "2.12", archive, (Field("tasks", list), Field("ids", list))),
+    Endpoint("tasks.archive_many", "2.13", many(_archive_one, "archived"), (IDS,)),
+    Endpoint("tasks.unarchive_many", "2.13", many(_unarchive_one, "unarchived"), (IDS,)),
+    Endpoint("tasks.get_types", "2.8", get_types, (Field("projects", list),)),
+)
