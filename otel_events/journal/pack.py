@@ -36,7 +36,7 @@ class UnreadableError(ValueError):
     """Bytes of a chunk that are not what was written: wrong checksum, or not of a form that this version knows."""
 
 
-class Closing(msgspec.Struct, array_like=True, frozen=True):
+class Closing(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A decision of the fold, part of the ledger: as of this commit the span of an attempt is closed."""
 
     run: str

@@ -15,7 +15,7 @@ from otel_events.journal.pack import UNPACKABLE, Closing, check_runs, pack_all, 
 from otel_events.journal.roots import Root
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """The new events of a root as they are read back, beside each its bytes and the place of its run in ``runs``.
 
     ``seen`` are the marks of the root's events, to which those of the new ones are added at once: whoever gives a part
@@ -40,7 +40,7 @@ class Part(msgspec.Struct):
         return id_, root.id, body, seal_records(self.records) if self.records else None
 
 
-class Place(msgspec.Struct):
+class Place(msgspec.Struct, gc=False):
     """Where the events of a run go: the part, and its place there, -1 until an event of it is kept."""
 
     part: Part

@@ -304,8 +304,10 @@ class Engine:
         if known is None:
             return
         run = known.run
-        if known.plain and known.closed is None and known.outcome in SURE and run_id != run.root:
+        if known.plain and known.closed is None and known.outcome in SURE:
             yield Closing(run_id, run.kind, number, False, True, known.outcome)
+            if run_id == run.root:
+                again.append((now + self._timing.orphans, now, root.key, "", 0))
             return
         if not run.attempt and now < known.told_at + self._timing.grace:
             return  # more was told since: the timer of that comes

@@ -97,7 +97,7 @@ class OpenRun(msgspec.Struct, gc=False):
         return bool(self.phase) and not PHASES[self.phase].outcome and not self.finished
 
 
-class OpenRoot(msgspec.Struct):
+class OpenRoot(msgspec.Struct, gc=False):
     key: bytes
     runs: dict[str, OpenRun]
     touched: int
