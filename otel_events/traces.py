@@ -46,13 +46,13 @@ def place(attempt: Attempt, lookup: Lookup, closed_world: bool = False) -> Conte
     own = context(run, attempt.attributes)
     if own.parent_span_id:
         return own
-    above = _above(run, attempt.start, lookup, closed_world)
-    parent = context(above.run, above.attributes).span_id if above else derived_parent(run)
+    found = above(run, attempt.start, lookup, closed_world)
+    parent = context(found.run, found.attributes).span_id if found else derived_parent(run)
     trace = own.trace_id if own.foreign else _inherited(run, attempt.start, lookup) or own.trace_id
     return Context(trace, own.span_id, parent, own.foreign)
 
 
-def _above(run: Run, start: int, lookup: Lookup, or_root: bool) -> Attempt | None:
+def above(run: Run, start: int, lookup: Lookup, or_root: bool = False) -> Attempt | None:
     """The parent's attempt under way when ``run`` began; ``or_root``: the root's, where the parent is unknown."""
     parent = parent_id(run)
     if parent is None:
@@ -69,10 +69,10 @@ def _above(run: Run, start: int, lookup: Lookup, or_root: bool) -> Attempt | Non
 def _inherited(run: Run, start: int, lookup: Lookup) -> bytes | None:
     """Id of the trace that a run above this one was told to be in: a trace is one, whoever named it."""
     seen = {run.id}
-    while (above := _above(run, start, lookup, or_root=True)) and above.run.id not in seen:
-        if not _TOLD.isdisjoint(above.attributes):
-            return context(above.run, above.attributes).trace_id
-        run, start = above.run, above.start
+    while (found := above(run, start, lookup, or_root=True)) and found.run.id not in seen:
+        if not _TOLD.isdisjoint(found.attributes):
+            return context(found.run, found.attributes).trace_id
+        run, start = found.run, found.start
         seen.add(run.id)
     return None
 

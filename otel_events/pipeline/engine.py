@@ -23,7 +23,7 @@ from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, 
 from otel_events.pipeline.unended import unended
 from otel_events.spans import Context, derived_parent
 from otel_events.telemetry import LogData
-from otel_events.traces import Closed, close, outcome_of, parent_id, place
+from otel_events.traces import Closed, above, close, outcome_of, parent_id, place
 
 
 class Engine:
@@ -243,14 +243,14 @@ class Engine:
             out.spans.append(self._spans.encode(closed.attempt, closed.where, closed.outcome, closed.previous))
 
     def _where(self, root: OpenRoot, attempt: Attempt) -> Context:
-        """``place`` for a root in which nobody told of a trace context: its trace id is its key."""
+        """``place`` for a root in which nobody told of a trace context: its trace id is its key, all else derived."""
         run = attempt.run
-        parent = parent_id(run)
-        found = self._folded(root, parent) if parent in root.runs else ()
-        if found:
-            return place(attempt, self._lookup(root))
         own = self._where_now(root, root.runs[run.id], run, run.attempt)
-        return Context(root.key, own.span_id, derived_parent(run))
+        parent = above(run, attempt.start, self._lookup(root))
+        if parent is None:
+            return Context(root.key, own.span_id, derived_parent(run))
+        known = root.runs[parent.run.id]
+        return Context(root.key, own.span_id, self._where_now(root, known, parent.run, parent.run.attempt).span_id)
 
     def _lookup(self, root: OpenRoot) -> Callable[[str], Sequence[Attempt]]:
         return lambda run_id: self._folded(root, run_id)
@@ -330,12 +330,12 @@ class Engine:
         attempt = found[index]
         run, number = attempt.run, attempt.run.attempt
         later = any(one.start for one in found[index + 1 :])
-        above = outcome_of(self._lookup(root), parent_id(run))
-        outcome = settled(attempt, later, above)
+        ended = outcome_of(self._lookup(root), parent_id(run))
+        outcome = settled(attempt, later, ended)
         over = number in known.done()
         # The next attempt of a task whose attempts are told may be yet to come: its parent's end says, or time.
         retryable = known.run.attempt > 0 and run.kind == "task" and outcome not in SURE
-        decided = later or not retryable or bool(above) or now - first >= self._timing.neighbours
+        decided = later or not retryable or bool(ended) or now - first >= self._timing.neighbours
         for one in found[:index] if decided and not later else ():
             if one.start and not one.outcome and one.run.attempt not in known.done():
                 yield Closing(run.id, run.kind, one.run.attempt, True, False, "")  # its end will not come any more
