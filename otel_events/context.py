@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from functools import cache
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from opentelemetry import trace
 from opentelemetry.context import Context as OtelContext
-from opentelemetry.context import attach, detach
+from opentelemetry.context import attach, detach, get_current
 
 from otel_events.event import Report, Run
 from otel_events.identity import is_sampled, parse_traceparent, traceparent
@@ -93,7 +93,7 @@ class TaskContext(OwnAttempt):
     @property
     def attempt(self) -> int:
         """Counted from 1."""
-        return self.run.attempt if self.run else 1
+        return (self.run.attempt or 1) if self.run else 1
 
     @property
     def stats(self) -> Stats:
@@ -182,23 +182,64 @@ class TaskContext(OwnAttempt):
             )
 
 
+class Asked(TaskContext):
+    """The attempt that ``ask`` names, each time that it is asked for: of a process that carries out one task after the
+    other, or several at once. ``ask`` raises nothing."""
+
+    __slots__ = ("_ask", "_run")
+
+    def __init__(self, ask: Callable[[], Run | None]) -> None:
+        self._run: Run | None = None
+        self._ask = ask
+        super().__init__(None)
+
+    @property
+    def run(self) -> Run | None:
+        """None outside of any."""
+        found = self._ask()
+        if found != self._run:
+            super().__init__(found)  # another task: its stats, loggers and decks are its own
+        return found
+
+    @run.setter
+    def run(self, run: Run | None) -> None:
+        self._run = run
+
+
 _current: ContextVar[TaskContext | None] = ContextVar("otel_events_run", default=None)
+_everywhere: tuple[Asked, ...] = ()
+"""What is at hand in all threads and coroutines of this process where nothing else is; the last that has a run."""
+
+
+def everywhere(*contexts: Asked) -> None:
+    """Put these in place of those that are at hand where nothing else is."""
+    global _everywhere
+    _everywhere = contexts
+
+
+def around() -> tuple[Asked, ...]:
+    """Those that are at hand where nothing else is."""
+    return _everywhere
 
 
 def surrounding() -> TaskContext | None:
     """The attempt under way here, None outside of any: as ``current_context``, and makes nothing."""
-    return _current.get()
+    return _current.get() or (_asked() if _everywhere else None)
+
+
+def _asked() -> Asked | None:
+    return next((one for one in reversed(_everywhere) if one.run is not None), None)
 
 
 def current_run() -> Run | None:
     """The run under way here, or None outside of any."""
-    context = _current.get()
+    context = surrounding()
     return context.run if context is not None else None
 
 
 def current_context() -> TaskContext:
     """What the run under way here tells of itself; outside of any, one whose ``run`` is None."""
-    return _current.get() or TaskContext(None)
+    return surrounding() or TaskContext(None)
 
 
 class OwnSpan(trace.NonRecordingSpan):
@@ -206,10 +247,10 @@ class OwnSpan(trace.NonRecordingSpan):
     sent only at the end. Its ids are derived when somebody asks for them."""
 
     def __init__(self, own: OwnAttempt) -> None:
-        self._own = own
+        self.of = own
 
     def get_span_context(self) -> trace.SpanContext:
-        own = self._own
+        own = self.of
         return trace.SpanContext(
             trace_id=int.from_bytes(own.trace_id, "big"),
             span_id=int.from_bytes(own.span_id, "big"),
@@ -219,6 +260,18 @@ class OwnSpan(trace.NonRecordingSpan):
 
     def __repr__(self) -> str:
         return f"OwnSpan({self.get_span_context()!r})"
+
+
+def handing_over() -> tuple[TaskContext | None, OtelContext]:
+    """What is at hand here, to be entered by other code: of a run that is asked for, the one of this moment."""
+    context, outer = surrounding(), get_current()
+    if not isinstance(context, Asked):
+        return context, outer
+    own = trace.get_current_span(outer)
+    fixed = TaskContext(context.run)
+    if isinstance(own, OwnSpan) and own.of is context:
+        outer = trace.set_span_in_context(OwnSpan(fixed), outer)
+    return fixed, outer
 
 
 def otel_context(run: Run) -> OtelContext:
@@ -287,7 +340,7 @@ run's id; id of the trace, b"" where it follows from the root's; whether that is
 def caller() -> Caller:
     """What a run that begins here is a part of: the run at hand, else the user's own span, else what the process was
     started with."""
-    context = _current.get()
+    context = surrounding()
     if context is None or context.run is None:
         where = trace.get_current_span().get_span_context()
         if where.is_valid and where.trace_flags.sampled:

@@ -100,7 +100,7 @@ def _context() -> dict[str, str | int]:
         found["trace_flags"] = f"{where.trace_flags:02x}"
     if run is not None:
         found["otel_events.run.id"] = run.id
-        found["otel_events.attempt"] = run.attempt
+        found["otel_events.attempt"] = run.attempt or 1
     return found
 
 

@@ -22,32 +22,10 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import attach
 
-from otel_events.context import OwnSpan, TaskContext, current_context, enter
+from otel_events.context import Asked, OwnSpan, current_context, enter
 from otel_events.event import Run
 from otel_events.pipeline.live import fault
 from otel_events.sources.ray_fields import job_run, task_run
-
-
-class RayContext(TaskContext):
-    """The attempt of the Ray task that runs here and now; in a driver, its job. ``run`` is None outside of both."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self) -> None:
-        self._run: Run | None = None
-        super().__init__(None)
-
-    @property
-    def run(self) -> Run | None:
-        """Asked of Ray each time: workers, and threads of actors, carry out one task after the other."""
-        found = ray_run()
-        if found != self._run:
-            super().__init__(found)  # another task: its stats, loggers and decks are its own
-        return self._run
-
-    @run.setter
-    def run(self, run: Run | None) -> None:
-        self._run = run
 
 
 def attach_ray_task() -> None:
@@ -57,8 +35,8 @@ def attach_ray_task() -> None:
     and outside of Ray does nothing."""
     try:
         at_hand = current_context()
-        if at_hand.run is None and not isinstance(at_hand, RayContext):
-            context = RayContext()
+        if at_hand.run is None and not isinstance(at_hand, Asked):
+            context = Asked(ray_run)
             if enter(context)[1] is None:  # no task yet: the setup hook of a worker
                 attach(trace.set_span_in_context(OwnSpan(context)))
     except Exception as ours:  # noqa: BLE001  # the host's task must not fail of it (law 5)

@@ -61,9 +61,9 @@ class OwnAttempt:
 
     @property
     def span_id(self) -> bytes:
-        """Of the span that will be sent; b"" outside of any run."""
+        """Of the span that will be sent; b"" outside of any run. Where attempts are not numbered: of the first."""
         run = self.run
-        return span_id(run.source, run.namespace, run.id, run.attempt, run.kind) if run is not None else b""
+        return span_id(run.source, run.namespace, run.id, run.attempt or 1, run.kind) if run is not None else b""
 
 
 Told = tuple[OwnAttempt, str, int, dict[str, Scalar]]

@@ -22,9 +22,9 @@ from importlib import import_module
 from typing import Any
 
 from opentelemetry.context import Context as OtelContext
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import attach, detach
 
-from otel_events.context import TaskContext, _current, enter, leave
+from otel_events.context import TaskContext, _current, enter, handing_over, leave, surrounding
 from otel_events.event import Run
 from otel_events.pipeline import process
 from otel_events.pipeline.faults import fault
@@ -87,11 +87,11 @@ def arrive(settings: Settings | None, run: Run | None, trace: bytes) -> None:
 
 
 def _with_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    return InThread(function, _current.get(), get_current())
+    return InThread(function, *handing_over())
 
 
 def _with_carrier(function: Callable[..., Any]) -> Callable[..., Any]:
-    context = _current.get()
+    context = surrounding()
     return InProcess(function, context.run if context else None, context.trace if context else b"")
 
 
@@ -132,10 +132,10 @@ _waiting: dict[int, tuple[TaskContext, OtelContext]] = {}
 def _thread_start(original: Original) -> Original:
     @functools.wraps(original)
     def start(self: threading.Thread) -> Any:
-        context = _current.get()
-        if context is None or context.run is None or _plain.get():
+        context, outer = (None, None) if _plain.get() else handing_over()
+        if context is None or outer is None or context.run is None:
             return original(self)
-        _waiting[id(self)] = context, get_current()
+        _waiting[id(self)] = context, outer
         try:
             return original(self)
         except BaseException:
@@ -166,7 +166,7 @@ def _process_start(original: Original) -> Original:
     @functools.wraps(original)
     def start(self: Any) -> Any:
         try:
-            context = _current.get()
+            context = surrounding()
             run, trace = (context.run, context.trace) if context and not _plain.get() else (None, b"")
             vars(self)[_ARRIVAL] = Arrival(process.handed(), run, trace)
         except Exception as error:  # noqa: BLE001  # law 5

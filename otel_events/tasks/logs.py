@@ -43,9 +43,9 @@ def carried(run: Run | None) -> dict[str, str | int]:
         return {"run_id": "", "attempt": 0, "trace_id": "", "span_id": ""}
     return {
         "run_id": run.id,
-        "attempt": run.attempt,
+        "attempt": (attempt := run.attempt or 1),
         "trace_id": trace_id(run.source, run.namespace, run.root).hex(),
-        "span_id": span_id(run.source, run.namespace, run.id, run.attempt, run.kind).hex(),
+        "span_id": span_id(run.source, run.namespace, run.id, attempt, run.kind).hex(),
     }
 
 
@@ -65,10 +65,9 @@ class RunLogger(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         try:
-            extra = {key: value for key, value in vars(record).items() if key not in _PLAIN}
-            vars(record).update(self._carried)
             if self._run is not None:
-                emit(_event(self._run, _message(record), _severity(record.levelno), record, extra))
+                emit(event_of(self._run, record))
+            vars(record).update(self._carried)
         except Exception as error:  # noqa: BLE001  # what a record holds may raise when it is read
             fault("a log record of a task", error)
         try:
@@ -93,7 +92,9 @@ def _severity(level: int) -> int:
     return min(max(1 + 4 * level // 10, 1), 24)
 
 
-def _event(run: Run, message: str, severity: int, record: logging.LogRecord, extra: dict[str, Any]) -> Log:
+def event_of(run: Run, record: logging.LogRecord) -> Log:
+    """The log event of a standard record. Raises what reading the record raises."""
+    extra = {key: value for key, value in vars(record).items() if key not in _PLAIN}
     attributes: dict[str, Scalar] = {
         "code.file.path": record.pathname,
         "code.line.number": record.lineno,
@@ -107,9 +108,9 @@ def _event(run: Run, message: str, severity: int, record: logging.LogRecord, ext
         time=time.time_ns(),
         run=run,
         attributes=attributes,
-        message=_cut(message),
-        severity=severity,
-        logger=USER,
+        message=_cut(_message(record)),
+        severity=_severity(record.levelno),
+        logger=record.name,
     )
 
 
