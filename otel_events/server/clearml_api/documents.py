@@ -88,18 +88,26 @@ def merged(document: Document, fields: Mapping[str, Any], nested: Sequence[str] 
 def found(service: Service, call: Call, kind: str) -> list[Document]:
     """The documents that the call asks for, as they are kept, all pages."""
     asked = call.data.get("id")
-    ids = None if asked is None else [asked] if isinstance(asked, str) else [one for one in asked if type(one) is str]
+    ids = None if asked is None else texts("id", asked)
     tests = _tests(call.data)
     documents = service.store.find(kind, ids=ids)
     return [one for one in documents if all(test(one) for test in tests)]
 
 
+def texts(name: str, value: Any) -> list[str]:
+    """A text, or those in a list. ApiError 400/12 for anything else."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise failed_validation(f"error for field '{name}': ('value is wrong, expected type \"list\"', {value!r}).")
+    return [one for one in value if isinstance(one, str)]
+
+
 def page(call: Call, documents: list[Document]) -> list[Document]:
     """The documents of the page that was asked for, in the order that was asked for."""
     ordered = documents
-    wanted = call.data.get("order_by") or []
-    for name in reversed([wanted] if isinstance(wanted, str) else wanted):
-        ordered = _sorted(ordered, str(name))
+    for name in reversed(texts("order_by", call.data.get("order_by") or [])):
+        ordered = _sorted(ordered, name)
     size = call.data.get("page_size")
     if size is None:
         return ordered
@@ -163,13 +171,12 @@ def _tests(data: Mapping[str, Any]) -> list[Test]:
             tests += _compared(name, asked if isinstance(asked, list) else [asked])
     for name in ("tags", "system_tags"):
         if asked := data.get(name):
-            tests.append(_tagged(name, [one for one in asked if isinstance(one, str)]))
+            tests.append(_tagged(name, texts(name, asked)))
     if (asked := data.get("name")) is not None:
         tests.append(_like(["name"], asked, all_of=True))
     for name, all_of in (("_all_", True), ("_any_", False)):
         if isinstance(asked := data.get(name), dict):
-            fields = [str(one) for one in asked.get("fields") or ()]
-            tests.append(_like(fields, str(asked.get("pattern", "")), all_of))
+            tests.append(_like(texts("fields", asked.get("fields") or []), asked.get("pattern", ""), all_of))
     return tests
 
 
