@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from benchmarks import equality, ray, sink, store, workload
+from benchmarks import bench_task, equality, ray, sink, store, workload
 from benchmarks.naive import Naive
 from benchmarks.ours import Replay, Streaming
 
@@ -59,6 +59,7 @@ def main() -> None:
         print(f"equality: {equality.check()}", flush=True)
         for name, baseline, ours, gate in CASES:
             compare(name, baseline, ours, gate, url, options.rounds)
+        bench_task.run(url, options.rounds)
         ray.run(url, options.rounds, options.quick)
     if not options.quick:
         growth()
