@@ -1,0 +1,95 @@
+"""What the SDK asks of the API of a task: its phases and artifacts, as the gateway decodes the same calls.
+
+The wrapped ``send`` is what every call goes through, also in offline mode, where it does nothing. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import msgspec
+
+from otel_events.event import Run
+from otel_events.instrument.clearml import reports
+from otel_events.pipeline.live import emit, fault
+from otel_events.sources import clearml_tasks
+from otel_events.sources.clearml_fields import Call, string, task_run
+
+SERVICE = "tasks"
+TOLD = frozenset({*clearml_tasks.STATUS, "tasks.add_or_update_artifacts"} - {"tasks.create", "tasks.clone"})
+"""Calls that are told. One that makes a task says nothing before that begins."""
+TAKEN = (200, 202)
+_FACTS = ("type", "project", "tags", "parent")
+"""Members of a task that go with its beginning."""
+
+
+def sent(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``InterfaceBase.send``: told once the server has taken it."""
+
+    @wraps(original)
+    def send(self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = original(self, req, *args, **kwargs)
+        try:
+            endpoint = f"{getattr(req, '_service', '')}.{getattr(req, '_action', '')}"
+            if endpoint in TOLD and _taken(answer):
+                _tell(self, endpoint, req, answer)
+        except Exception as error:  # noqa: BLE001  # the task goes on, whatever we make of its call (law 5)
+            fault("a call of ClearML's SDK", error)
+        return answer
+
+    return send
+
+
+def _taken(answer: Any) -> bool:
+    """Offline there is no answer."""
+    return answer is None or answer.meta.result_code in TAKEN
+
+
+def _tell(task: Any, endpoint: str, req: Any, answer: Any) -> None:
+    body = {name: value for name, value in req.to_dict().items() if value is not None}
+    id_ = string(body.get("task")) or string(task.id)
+    name = name_of(task) if task.id == id_ else ""
+    if endpoint == "tasks.started":
+        body = _facts(task) | body
+    fields = getattr(getattr(answer, "response", None), "fields", None)
+    call = Call(endpoint, time.time_ns(), {**body, "task": id_}, {"fields": fields} if fields else {})
+    reports.flush()
+    for event in clearml_tasks.decode(call):
+        emit(msgspec.structs.replace(event, run=task_run(id_, name)))
+
+
+def _facts(task: Any) -> dict[str, Any]:
+    """As they are known here: nothing is asked of the server."""
+    data = getattr(task, "_data", None)
+    return {name: value for name in _FACTS if (value := getattr(data, name, None))}
+
+
+def name_of(task: Any) -> str:
+    """The task's name as it is known here, "" where it is not."""
+    return string(getattr(getattr(task, "_data", None), "name", ""))
+
+
+# --- the task at hand ------------------------------------------------------------------------------------------------
+
+_main: tuple[str, Run | None] = ("", None)
+
+
+def main_run() -> Run | None:
+    """The run of this process's main task, the one of ``Task.init``; None before and after it. Raises nothing."""
+    global _main
+    try:
+        module: Any = sys.modules.get("clearml.task")
+        main = getattr(module.Task, "_Task__main_task", None) if module is not None else None
+        id_ = string(vars(main).get("_id")) if main is not None else ""
+        if not id_:
+            return None
+        if _main[0] != id_:
+            _main = id_, task_run(id_, name_of(main))
+        return _main[1]
+    except Exception as error:  # noqa: BLE001  # as above; another version may keep it elsewhere
+        fault("the main task of ClearML's SDK", error)
+        return None
