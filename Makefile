@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 LOCK := requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs lock clean collector stack-test
+.PHONY: help demo test check bench docs lock clean collector stack stack-test
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -47,8 +47,11 @@ check: $(READY)  ## format, lint, types, import layers, printed docs, house rule
 bench: $(READY)  ## speed and memory against a plain use of the SDK
 	@"$(BIN)/python" -m benchmarks $(ARGS)
 
-collector: $(READY)  ## build the collector, Prometheus and promtool from Go modules (needs Go 1.26)
+collector: $(READY)  ## build the collector, Prometheus and Jaeger from Go modules (needs Go 1.26)
 	@"$(BIN)/python" scripts/stack_binaries.py
+
+stack: collector  ## run gateway, collectors, Prometheus and Jaeger on loopback until Ctrl-C; ARGS=--demo plays records
+	@"$(BIN)/python" scripts/stack.py $(ARGS)
 
 stack-test: $(READY)  ## the tests against the real collector and Prometheus; ARGS is handed to pytest
 	@"$(BIN)/python" -m pytest tests/live/stack $(ARGS)

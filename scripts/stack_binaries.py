@@ -1,7 +1,7 @@
-"""Builds what the stack runs on from Go modules: the collector of collector/builder.yaml, Prometheus and promtool.
+"""Builds what the stack runs on from Go modules: the collector of collector/builder.yaml, Prometheus, promtool, Jaeger.
 
 ``python scripts/stack_binaries.py [NAME...]`` builds them and prints the paths. They lie under ~/.cache/otel-events/bin
-(or $OTEL_EVENTS_BIN), in a folder named after what they are built from: the next build, or another checkout, finds them.
+(or $OTEL_EVENTS_BIN), in folders named after what they are built from: the next build, or another checkout, finds them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = Path(os.environ.get("OTEL_EVENTS_BIN", "") or Path.home() / ".cache" / "otel-events" / "bin")
 COLLECTOR = "otelcol-otel-events"
+_PROMETHEUS = ("collector/tools", "-tags=remove_all_sd")
+"""Module, and how it is built: without the clients of cloud vendors, of which the stack asks none."""
 TOOLS = {
-    "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
-    "promtool": "github.com/prometheus/prometheus/cmd/promtool",
+    "prometheus": ("github.com/prometheus/prometheus/cmd/prometheus", *_PROMETHEUS),
+    "promtool": ("github.com/prometheus/prometheus/cmd/promtool", *_PROMETHEUS),
+    "jaeger": ("github.com/jaegertracing/jaeger/cmd/jaeger", "collector/tools/jaeger", "-tags="),
 }
-"""Name -> package; collector/tools/go.mod pins the versions."""
+"""Name -> package, the module whose go.mod pins its version, flags. Jaeger's 1.62 module has the first Jaeger 2."""
 MINUTES = 30
 
 
@@ -32,8 +35,7 @@ class BuildError(Exception):
 
 def binary(name: str) -> Path:
     """The path of ``name`` (COLLECTOR or one of TOOLS), built if it is not there. Raises BuildError."""
-    sources = [ROOT / "collector" / "builder.yaml"] if name == COLLECTOR else _module()
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    key = hashlib.sha256(_made_of(name)).hexdigest()[:12]
     found = PLACE / f"{name}-{key}" / name
     found.parent.mkdir(parents=True, exist_ok=True)
     with (PLACE / f"{name}.lock").open("w") as lock:
@@ -46,8 +48,12 @@ def binary(name: str) -> Path:
     return found
 
 
-def _module() -> list[Path]:
-    return [ROOT / "collector" / "tools" / name for name in ("go.mod", "go.sum")]
+def _made_of(name: str) -> bytes:
+    if name == COLLECTOR:
+        return (ROOT / "collector" / "builder.yaml").read_bytes()
+    _, module, *flags = TOOLS[name]
+    files = [(ROOT / module / file).read_bytes() for file in ("go.mod", "go.sum")]
+    return b"".join(files) + " ".join(flags).encode()
 
 
 def _collector(folder: Path) -> Path:
@@ -60,7 +66,8 @@ def _collector(folder: Path) -> Path:
 
 
 def _tool(name: str, folder: Path) -> Path:
-    _go("build", "-C", str(ROOT / "collector" / "tools"), "-o", str(folder / name), TOOLS[name])
+    package, module, *flags = TOOLS[name]
+    _go("build", "-C", str(ROOT / module), *flags, "-o", str(folder / name), package)
     return folder / name
 
 
