@@ -61,6 +61,7 @@ def main() -> None:
             compare(name, baseline, ours, gate, url, options.rounds)
         bench_task.run(url, options.rounds)
         ray.run(url, options.rounds, options.quick)
+        clearml.run(url, clearml.CALLS)
     if not options.quick:
         growth()
         memory()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from otel_events.store import SCALAR, SqliteStore
 from tests.cli.conftest import Cli
 from tests.cli.test_serve import Process, running
 
@@ -41,6 +44,40 @@ def test_the_api_and_its_files(tmp_path: Path) -> None:
     assert (tmp_path / "clearml-files" / "a" / "b.txt").read_bytes() == b"text"
     with clearml(tmp_path, "--clearml") as (_, _, files):  # the token of before is still good
         assert httpx.get(f"{files}/a/b.txt", headers=bearer, trust_env=False).content == b"text"
+
+
+def test_what_a_task_reports_is_in_the_metrics_and_retention_is_counted(tmp_path: Path) -> None:
+    with closing(SqliteStore(tmp_path / "clearml.db")) as store:
+        store.put("task", "t1", {"id": "t1", "name": "my task", "status": "in_progress"})
+        old = {"type": SCALAR, "task": "t1", "metric": "old", "variant": "v", "iter": 0, "value": 1.0}
+        store.add([old], worker="w", now_ms=1_000)
+    events = [
+        {"type": SCALAR, "task": "t1", "metric": "loss", "variant": "train", "iter": n, "value": 1 / (n + 1)}
+        for n in range(4)
+    ]
+    with clearml(tmp_path, "--clearml", "--clearml-days", "1") as (served, api, _):
+        metrics = counted(served, 'otel_events_dropped_total{reason="clearml_age"} 1')
+        bearer = {"Authorization": f"Bearer {login(api).json()['data']['token']}"}
+        lines = {"Content-Type": "application/json-lines"} | bearer
+        body = "\n".join(map(json.dumps, events))
+        added = httpx.post(f"{api}/v2.23/events.add_batch", content=body, headers=lines, trust_env=False).json()
+        assert (added["meta"]["result_code"], added["data"]["added"]) == (200, 4)
+        metrics = counted(served, "otel_events_stat_loss_train{")
+        wanted = {"tasks": ["t1"]}
+        read = httpx.post(
+            f"{api}/events.multi_task_scalar_metrics_iter_histogram", json=wanted, headers=bearer, trust_env=False
+        )
+        assert list(read.json()["data"]["metrics"]) == ["loss"]
+    assert re.search(r'otel_events_stat_loss_train\{[^}]*name="[^"]*"[^}]*\} 0\.25', metrics)
+
+
+def counted(served: Process, text: str) -> str:
+    """The metrics, once ``text`` is in them."""
+    end = time.monotonic() + 60
+    while text not in (metrics := served.http.get("/metrics").text):
+        assert time.monotonic() < end, metrics
+        time.sleep(0.05)
+    return metrics
 
 
 def test_credentials_of_a_file_and_of_the_environment(tmp_path: Path) -> None:
