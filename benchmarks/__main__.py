@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from benchmarks import bench_task, equality, ray, sink, store, workload
+from benchmarks import bench_task, clearml, equality, ray, sink, store, workload
 from benchmarks.naive import Naive
 from benchmarks.ours import Replay, Streaming
 
