@@ -166,9 +166,10 @@ class Delivery:
             with self._lock:
                 self._lanes[token].waiting.popleft()
 
-    def metrics(self, families: Sequence[MetricData]) -> None:
-        """Send the metric families as they stand; skipped while an earlier request still waits."""
-        if "metrics" not in self.signals or not self._exporter.idle("metrics"):
+    def metrics(self, families: Sequence[MetricData], last: bool = False) -> None:
+        """Send the metric families as they stand; skipped while an earlier request still waits, unless they are the
+        ``last``: nothing would make up for those."""
+        if "metrics" not in self.signals or not (last or self._exporter.idle("metrics")):
             return
         items = [encode_metric(family) for family in families if family.points]
         points = sum(len(family.points) for family in families)

@@ -304,9 +304,9 @@ class Gateway:
         if self._decided:
             self._append((), None, now)
 
-    def _export_metrics(self, now: int) -> None:
+    def _export_metrics(self, now: int, last: bool = False) -> None:
         self._count_ourselves()
-        self._delivery.metrics(self._metrics.collect(now))
+        self._delivery.metrics(self._metrics.collect(now), last)
 
     def _count_ourselves(self) -> None:
         self._journal.sent_seq = self._delivery.sent_seq
@@ -358,7 +358,7 @@ class Gateway:
             self._draining = True
             try:
                 self._catch_up()
-                self._export_metrics(self._clock())  # else a process shorter than the period would tell none
+                self._export_metrics(self._clock(), last=True)  # else a process shorter than the period would tell none
             finally:
                 reason = self._delivery.close(timeout)
                 unsent = self._finish()

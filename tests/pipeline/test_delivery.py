@@ -11,7 +11,7 @@ from otel_events.errors import ConfigError
 from otel_events.event import AnyEvent
 from otel_events.otlp import encode_span, from_env, sender
 from otel_events.pipeline.delivery import BATCH, Delivery, exported_signals
-from otel_events.pipeline.gateway import Every, Gateway
+from otel_events.pipeline.gateway import Every, Gateway, GatewayConfig
 from otel_events.pipeline.state import Telemetry
 from otel_events.telemetry import SpanData
 from otel_events.testing import Answer, CaptureServer, FakeClock
@@ -253,3 +253,17 @@ def test_metrics_are_pushed_as_they_stand_and_tell_of_ourselves(either: World, c
     assert own["otel_events_export_sent_total", "logs"] == 66
     assert own["otel_events_journal_events", None] == 66
     assert {scope for scope, _ in collector.scopes()} == {"otel_events"}
+
+
+def test_the_last_metrics_go_out_though_earlier_ones_wait(tmp_path: Path) -> None:
+    """Those of a process that ends while its first request is under way: nothing would make up for them."""
+    with CaptureServer() as server:
+        server.answers.append(Answer(http=503))
+        config = GatewayConfig(journal=tmp_path / "journal.db", otlp=from_env(server.environ("http/protobuf")))
+        gateway = Gateway.open(config)
+        gateway.tick()
+        until(lambda: gateway._delivery.counts()["metrics"].retried)
+        gateway.offer("python", [line(run_of("w"), "one", 1)])
+        gateway.drain_and_close(5)
+        accepted = [one.value for one in server.metrics() if one.name == "otel_events_events_accepted_total"]
+    assert accepted[-1:] == [1]
