@@ -4,35 +4,28 @@ shown in part. Times are those of the server, as ISO 8601 with an offset.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
+from otel_events.server.clearml_api import filters
 from otel_events.server.clearml_api.base import ApiError, Call, Field, Service, failed_validation
+from otel_events.server.clearml_api.filters import Document
 
-Document = dict[str, Any]
-
-MAX_PATTERN = 1_000
-"""Characters of a regular expression in a question."""
+HIDDEN = "hidden"
+MAX_PAGE = 500
+"""Documents in an answer."""
 IDS = Field("id", None)
 ONLY_FIELDS = Field("only_fields", list)
 QUERY = (
     *(IDS, ONLY_FIELDS, Field("page", int, low=0), Field("page_size", int, low=1), Field("order_by", None)),
+    *(Field("size", int, low=1), Field("refresh_scroll", bool)),
     *(Field("name"), Field("tags", list), Field("system_tags", list), Field("search_hidden", bool, default=False)),
 )
 """What every get_all takes. Fields that a document has are taken as filters too."""
-
-_ONE_OF = ("id", "user", "project", "type", "status", "parent", "task", "framework", "company")
-_TIMES = ("created", "started", "completed", "status_changed", "last_update", "last_change", "published")
-_COMPARISONS: dict[str, Callable[[str, str], bool]] = {
-    ">=": lambda have, want: have >= want,
-    "<=": lambda have, want: have <= want,
-    ">": lambda have, want: have > want,
-    "<": lambda have, want: have < want,
-}
-_ALL = ("__$all", "__$and")
 
 
 def new_id() -> str:
@@ -88,31 +81,63 @@ def merged(document: Document, fields: Mapping[str, Any], nested: Sequence[str] 
 def found(service: Service, call: Call, kind: str) -> list[Document]:
     """The documents that the call asks for, as they are kept, all pages."""
     asked = call.data.get("id")
-    ids = None if asked is None else texts("id", asked)
-    tests = _tests(call.data)
+    ids = None if asked is None else filters.texts("id", asked)
+    tests = filters.conditions(call.data)
     documents = service.store.find(kind, ids=ids)
     return [one for one in documents if all(test(one) for test in tests)]
 
 
-def texts(name: str, value: Any) -> list[str]:
-    """A text, or those in a list. ApiError 400/12 for anything else."""
-    if isinstance(value, str):
-        return [value]
-    if not isinstance(value, list):
-        raise failed_validation(f"error for field '{name}': ('value is wrong, expected type \"list\"', {value!r}).")
-    return [one for one in value if isinstance(one, str)]
+def unhidden(call: Call, documents: list[Document]) -> list[Document]:
+    """Those without the system tag HIDDEN, unless the call asks for them too, or for certain ids."""
+    if call.data.get("search_hidden") or call.data.get("id"):
+        return documents
+    return [one for one in documents if HIDDEN not in (one.get("system_tags") or ())]
 
 
-def page(call: Call, documents: list[Document]) -> list[Document]:
-    """The documents of the page that was asked for, in the order that was asked for."""
+def orders_by(call: Call, fields: tuple[str, ...]) -> bool:
+    """Whether one of these top-level fields, or what is in it, tells the order."""
+    return any(name.removeprefix("-").partition(".")[0] in fields for name in _order(call))
+
+
+def _order(call: Call) -> list[str]:
+    return filters.texts("order_by", call.data.get("order_by") or [])
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Of a scroll: how many documents were shown."""
+
+    position: int
+
+
+def page(service: Service, call: Call, documents: list[Document]) -> tuple[list[Document], Document]:
+    """The documents of the page that was asked for, in the order that was asked for, and what the answer has besides.
+
+    By ``page`` and ``page_size`` (MAX_PAGE where none is told), or by ``scroll_id`` (null at first) and ``size``.
+    """
     ordered = documents
-    for name in reversed(texts("order_by", call.data.get("order_by") or [])):
-        ordered = _sorted(ordered, name)
-    size = call.data.get("page_size")
-    if size is None:
-        return ordered
+    if names := _order(call):
+        ordered = sorted(documents, key=lambda one: str(one["id"]))  # so that pages fit together
+        for name in reversed(names):
+            ordered = _sorted(ordered, name)
+    if "scroll_id" in call.data:
+        return _scrolled(service, call, ordered)
+    size = min(call.data.get("page_size", MAX_PAGE), MAX_PAGE)
     first = call.data.get("page", 0) * size
-    return ordered[first : first + size]
+    return ordered[first : first + size], {}
+
+
+def _scrolled(service: Service, call: Call, ordered: list[Document]) -> tuple[list[Document], Document]:
+    """What follows; with ``refresh_scroll`` all that was shown, once more. An unknown scroll begins anew."""
+    size = call.data.get("size")
+    if size is None:
+        raise failed_validation("error for field 'size'. field is required with a scroll_id!")
+    place = service.scrolls.get(call.data["scroll_id"], _Place)
+    shown_before = place.position if place else 0
+    first = 0 if call.data.get("refresh_scroll") else shown_before
+    last = first + max(min(size, MAX_PAGE), shown_before - first)
+    found = ordered[first:last]
+    kept = call.data["scroll_id"] if place else None
+    return found, {"scroll_id": service.scrolls.put(_Place(first + len(found)), kept)}
 
 
 def _sorted(documents: list[Document], name: str) -> list[Document]:
@@ -156,76 +181,3 @@ def member(document: Mapping[str, Any], path: str) -> Any:
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None
     return value
-
-
-Test = Callable[[Document], bool]
-
-
-def _tests(data: Mapping[str, Any]) -> list[Test]:
-    tests: list[Test] = []
-    for name in _ONE_OF[1:]:
-        if (asked := data.get(name)) is not None:
-            tests.append(_one_of(name, asked if isinstance(asked, list) else [asked]))
-    for name in _TIMES:
-        if (asked := data.get(name)) is not None:
-            tests += _compared(name, asked if isinstance(asked, list) else [asked])
-    for name in ("tags", "system_tags"):
-        if asked := data.get(name):
-            tests.append(_tagged(name, texts(name, asked)))
-    if (asked := data.get("name")) is not None:
-        tests.append(_like(["name"], asked, all_of=True))
-    for name, all_of in (("_all_", True), ("_any_", False)):
-        if isinstance(asked := data.get(name), dict):
-            tests.append(_like(texts("fields", asked.get("fields") or []), asked.get("pattern", ""), all_of))
-    return tests
-
-
-def _one_of(name: str, values: list[Any]) -> Test:
-    wanted = [one for one in values if one != "__$not"]
-    return lambda document: document.get(name) in wanted
-
-
-def _compared(name: str, values: list[Any]) -> Iterable[Test]:
-    for value in values:
-        sign = next((one for one in _COMPARISONS if isinstance(value, str) and value.startswith(one)), None)
-        if sign:
-            yield _against(name, _COMPARISONS[sign], _moment(name, value.removeprefix(sign)))
-
-
-def _against(name: str, compare: Callable[[str, str], bool], moment: str) -> Test:
-    return lambda document: bool(document.get(name)) and compare(str(document[name]), moment)
-
-
-def _moment(name: str, text: str) -> str:
-    try:
-        told = datetime.fromisoformat(text)
-    except ValueError:
-        raise failed_validation(f"error for field '{name}'. '{text[:100]}' is no ISO 8601 time") from None
-    return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _tagged(name: str, asked: list[str]) -> Test:
-    """``-tag``: without it; after ``__$all`` all are asked for, else one of them is enough."""
-    without = {one[1:] for one in asked if one.startswith("-")}
-    wanted = [one for one in asked if not one.startswith(("-", "__$"))]
-    enough = all if any(one in asked for one in _ALL) else any
-
-    def test(document: Document) -> bool:
-        have = document.get(name) or ()
-        return without.isdisjoint(have) and (not wanted or enough(one in have for one in wanted))
-
-    return test
-
-
-def _like(fields: list[str], pattern: object, all_of: bool) -> Test:
-    """A regular expression that is found, letters in either case, in all or one of the fields."""
-    if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
-        raise failed_validation(f"error for field 'name'. a pattern has at most {MAX_PATTERN} characters")
-    try:
-        search = re.compile(pattern, re.IGNORECASE).search
-    except (re.error, OverflowError, RecursionError) as error:
-        raise failed_validation(
-            f"error for field 'name'. {pattern[:100]!r} is no regular expression: {error}"
-        ) from None
-    enough = all if all_of else any
-    return lambda document: enough(search(str(member(document, name) or "")) is not None for name in fields)

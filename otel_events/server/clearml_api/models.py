@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import MODEL, TASK, ApiError, Call, Endpoint, Field, Service
-from otel_events.server.clearml_api.documents import Document
+from otel_events.server.clearml_api.filters import Document
 from otel_events.server.clearml_api.transitions import FORCE, PUBLISH, many, move
 from otel_events.store import Owner
 
@@ -15,6 +15,7 @@ EDITABLE = (
     *("name", "uri", "comment", "tags", "system_tags", "framework", "design", "labels", "project", "parent", "task"),
     *("iteration", "metadata"),
 )
+SUMMARY = ("last_iteration", "last_metrics")
 SHORTEST_NAME = 3
 
 
@@ -36,7 +37,7 @@ def _new(call: Call, name: str) -> Document:
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
-    return {"model": docs.shown(call, _with_summary(service, call, _known(service, call.data["model"])))}
+    return {"model": docs.shown(call, _with_summary(service, _known(service, call.data["model"])))}
 
 
 def _known(service: Service, model: str) -> Document:
@@ -46,9 +47,7 @@ def _known(service: Service, model: str) -> Document:
     return found
 
 
-def _with_summary(service: Service, call: Call, model: Document) -> Document:
-    if not docs.wants(call, "last_iteration", "last_metrics"):
-        return model
+def _with_summary(service: Service, model: Document) -> Document:
     told = service.store.summary(Owner(model["id"], True))
     return {**model, "last_iteration": told.last_iteration, "last_metrics": told.last_metrics}
 
@@ -58,14 +57,19 @@ def get_by_task_id(service: Service, call: Call) -> Mapping[str, Any]:
     found = service.store.find(MODEL, where={"task": call.data["task"]})
     if not found:
         raise ApiError(400, 201, f"Invalid model id: no model of task {call.data['task']}")
-    return {"model": _with_summary(service, call, found[-1])}
+    return {"model": _with_summary(service, found[-1])}
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
     found = docs.found(service, call, MODEL)
     if (ready := call.data.get("ready")) is not None:
         found = [one for one in found if one["ready"] is ready]
-    return {"models": [docs.shown(call, _with_summary(service, call, one)) for one in docs.page(call, found)]}
+    if docs.orders_by(call, SUMMARY):
+        found = [_with_summary(service, one) for one in found]
+    page, more = docs.page(service, call, found)
+    if docs.wants(call, *SUMMARY):
+        page = [_with_summary(service, one) for one in page]
+    return {"models": [docs.shown(call, one) for one in page], **more}
 
 
 def edit(service: Service, call: Call) -> Mapping[str, Any]:

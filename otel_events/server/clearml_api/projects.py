@@ -7,12 +7,11 @@ from typing import Any
 
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import MODEL, TASK, ApiError, Call, Endpoint, Field, Service
-from otel_events.server.clearml_api.documents import Document
+from otel_events.server.clearml_api.filters import Document
 
 PROJECT = "project"
 """Kind of document."""
 EDITABLE = ("name", "description", "tags", "system_tags", "default_output_destination")
-HIDDEN = "hidden"
 _FEATURED = 9999
 
 
@@ -62,11 +61,11 @@ def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
     found = docs.found(service, call, PROJECT)
-    if not call.data.get("search_hidden") and call.data.get("id") is None:
-        found = [one for one in found if HIDDEN not in one["system_tags"]]
+    found = docs.unhidden(call, found)
     if call.data.get("shallow_search"):
         found = [one for one in found if not one.get("parent")]
-    return {"projects": [docs.shown(call, one) for one in docs.page(call, found)]}
+    page, more = docs.page(service, call, found)
+    return {"projects": [docs.shown(call, one) for one in page], **more}
 
 
 def update(service: Service, call: Call) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from otel_events.server.clearml_api import access
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import TASK, ApiError, Call, Endpoint, Field, Service
-from otel_events.server.clearml_api.documents import Document
+from otel_events.server.clearml_api.filters import Document
 from otel_events.server.clearml_api.transitions import FORCE, ID, REASON, Transition, many, move, unknown
 
 QUEUE = "queue"
@@ -52,7 +52,9 @@ def create(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
-    return {"queues": [docs.shown(call, one) for one in docs.page(call, docs.found(service, call, QUEUE))]}
+    get_default(service, call)
+    page, more = docs.page(service, call, docs.found(service, call, QUEUE))
+    return {"queues": [docs.shown(call, one) for one in page], **more}
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import TASK, Call, Endpoint, Field, Service, failed_validation
-from otel_events.server.clearml_api.documents import Document
+from otel_events.server.clearml_api.filters import Document
 from otel_events.server.clearml_api.transitions import FORCE, ID, unknown
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import MODEL, TASK, Call, Endpoint, Field, Service
-from otel_events.server.clearml_api.documents import Document
+from otel_events.server.clearml_api.filters import Document
 from otel_events.server.clearml_api.projects import named
 from otel_events.server.clearml_api.transitions import ENDED, FORCE, ID, OPEN, expect, many, unknown
 from otel_events.store import Owner
@@ -66,17 +66,23 @@ def known(service: Service, task: str) -> Document:
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
     task = known(service, call.data["task"])
-    return {"task": docs.shown(call, _with_summary(service, call, task))}
+    if docs.wants(call, *SUMMARY):
+        task = _with_summary(service, task)
+    return {"task": docs.shown(call, task)}
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
-    found = docs.page(call, docs.found(service, call, TASK))
-    return {"tasks": [docs.shown(call, _with_summary(service, call, task)) for task in found]}
+    """Summaries are read for the page only, or for all where their fields order it."""
+    found = docs.unhidden(call, docs.found(service, call, TASK))
+    if docs.orders_by(call, SUMMARY):
+        found = [_with_summary(service, task) for task in found]
+    page, more = docs.page(service, call, found)
+    if docs.wants(call, *SUMMARY):
+        page = [_with_summary(service, task) for task in page]
+    return {"tasks": [docs.shown(call, task) for task in page], **more}
 
 
-def _with_summary(service: Service, call: Call, task: Document) -> Document:
-    if not docs.wants(call, *SUMMARY):
-        return task
+def _with_summary(service: Service, task: Document) -> Document:
     told = service.store.summary(Owner(task["id"], False))
     return {
         **task,

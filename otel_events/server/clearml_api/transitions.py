@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from otel_events.server.clearml_api.base import TASK, ApiError, Call, Endpoint, Field, Service
-from otel_events.server.clearml_api.documents import Document, iso, touched
+from otel_events.server.clearml_api.documents import iso, touched
+from otel_events.server.clearml_api.filters import Document
 from otel_events.store import Owner
 
 ID = Field("task", required=True)
