@@ -1,0 +1,122 @@
+"""What wraps Prefect's methods: each calls the original as it was called, tells what it saw, and raises nothing of its
+own (law 5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any
+
+from otel_events.instrument.prefect import records
+from otel_events.pipeline.live import emit, fault
+from otel_events.sources.prefect import decode
+
+Method = Callable[..., Any]
+OTHERS = ("ProcessPoolForwardingEventsClient", "PrefectServerEventsClient")
+"""Clients whose events are told elsewhere: a process pool's child hands them to its parent, which emits them; the
+server's own are of flow runs that their process tells of, and of everybody's, if the server is instrumented at all."""
+
+
+def _observed(original: Method, before: Callable[..., Any], after: Callable[..., None]) -> Method:
+    """``after(self, what before(self, *args) returned)``, however the call went; both may fail unseen."""
+
+    if iscoroutinefunction(original):
+
+        @wraps(original)
+        async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+            kept = _guarded(before, self, *args)
+            try:
+                return await original(self, *args, **kwargs)
+            finally:
+                _guarded(after, self, kept)
+
+        return call_async
+
+    @wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = _guarded(before, self, *args)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            _guarded(after, self, kept)
+
+    return call
+
+
+def _guarded(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except Exception as error:  # noqa: BLE001  # Prefect's objects, in the middle of the host's run
+        fault("the instrumentation of a run of Prefect's", error)
+        return None
+
+
+def _tell(record: bytes) -> None:
+    for event in decode(record):
+        emit(event)
+
+
+# --- events that the client makes: all of tasks, and whatever the user emits ------------------------------------------
+
+
+def emitted(original: Method) -> Method:
+    """``EventsClient.emit``. A client resends what was not confirmed by another way, but ids would tell."""
+    return _observed(original, _emitted, lambda client, kept: None)
+
+
+def _emitted(client: Any, event: Any) -> None:
+    if type(client).__name__ not in OTHERS:
+        _tell(event.model_dump_json().encode())
+
+
+# --- states of flow runs, which the server makes events of ------------------------------------------------------------
+
+
+def flow_state(original: Method) -> Method:
+    """``set_state`` of the engines of flows: the state that the server has accepted, as the server's own event tells
+    it; the first time also the state before it, and what only this process knows of the run."""
+    return _observed(original, _flow_before, _flow_after)
+
+
+def _flow_before(engine: Any, *args: Any) -> Any:
+    run, told = engine.flow_run, vars(engine).get("_otel_events_told")
+    if not told:
+        vars(engine)["_otel_events_told"] = True
+        for record in records.begun(run):
+            _tell(record)
+        if run.state is not None:
+            _tell(records.flow_state(run, engine.flow.name, run.state, None))
+    return run.state
+
+
+def _flow_after(engine: Any, before: Any) -> None:
+    state = engine.flow_run.state
+    if state is not None and (before is None or state.id != before.id):
+        _tell(records.flow_state(engine.flow_run, engine.flow.name, state, before))
+        if before is not None and before.is_scheduled() and state.is_running():
+            _tell_again(engine, state)
+
+
+def _tell_again(engine: Any, state: Any) -> None:
+    told = records.again(engine.flow_run, engine.flow.name, state)
+    if told is not None:
+        emit(told)
+
+
+# --- errors of attempts -----------------------------------------------------------------------------------------------
+
+
+def failed(original: Method) -> Method:
+    """``handle_exception``, ``handle_timeout`` and ``handle_crash`` of all engines: what ended the attempt."""
+    return _observed(original, _raised, _failed)
+
+
+def _raised(engine: Any, error: BaseException, *args: Any) -> tuple[BaseException, int]:
+    return error, time.time_ns()
+
+
+def _failed(engine: Any, kept: tuple[BaseException, int] | None) -> None:
+    if kept is not None:
+        emit(records.failure(engine, *kept))
