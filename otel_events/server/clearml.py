@@ -23,6 +23,7 @@ from otel_events.server.clearml_api import (
     files,
     models,
     projects,
+    queues,
     services,
     task_parts,
     tasks,
@@ -45,7 +46,8 @@ LIMITS = Limits(idle_time=30.0, connections=512)
 """A client keeps several connections open, and asks every few seconds."""
 ENDPOINTS: tuple[Endpoint, ...] = (
     *(*add.ENDPOINTS, *table.ENDPOINTS, *tasks.ENDPOINTS, *task_parts.ENDPOINTS),
-    *(*transitions.ENDPOINTS, *projects.ENDPOINTS, *models.ENDPOINTS, *services.ENDPOINTS),
+    *(*transitions.ENDPOINTS, *projects.ENDPOINTS, *models.ENDPOINTS, *queues.ENDPOINTS),
+    *services.ENDPOINTS,
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import MODEL, TASK, ApiError, Call, Endpoint, Field, Service
 from otel_events.server.clearml_api.filters import Document
-from otel_events.server.clearml_api.transitions import FORCE, PUBLISH, many, move
+from otel_events.server.clearml_api.transitions import FORCE, many, publish
 from otel_events.store import Owner
 
 EDITABLE = (
@@ -109,7 +109,7 @@ def set_ready(service: Service, call: Call) -> Mapping[str, Any]:
     model = docs.change(service, MODEL, key, lambda one: {**one, **told}, lambda: unknown(key))
     published = None
     if call.data.get("publish_task") and model.get("task"):
-        published = {"id": model["task"], "data": move(service, call, model["task"], PUBLISH)}
+        published = {"id": model["task"], "data": publish(service, call, model["task"])}
     return {"updated": 1, "published_task": published}
 
 

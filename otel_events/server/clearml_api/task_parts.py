@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import TASK, Call, Endpoint, Field, Service, failed_validation
 from otel_events.server.clearml_api.filters import Document
-from otel_events.server.clearml_api.transitions import FORCE, ID, unknown
+from otel_events.server.clearml_api.transitions import FORCE, ID, unknown, updatable
+
+Change = Callable[[Document], Document]
+PROPERTIES = "properties"
+"""The section of hyper parameters that may be changed at any time: what users note about a task."""
 
 
-def _change(service: Service, call: Call, change: Any) -> Document:
+def _change(service: Service, call: Call, change: Change, settled: bool = True) -> Document:
+    """``settled``: whether the part changes no more once the task has ended (ApiError 400/110)."""
     task = call.data["task"]
-    return docs.change(service, TASK, task, change, lambda: unknown(service, task))
+
+    def checked(document: Document) -> Document:
+        if settled:
+            updatable(document, call)
+        return change(document)
+
+    return docs.change(service, TASK, task, checked, lambda: unknown(service, task))
 
 
 # --- lists within a task ---------------------------------------------------------------------------------------------
@@ -54,7 +65,7 @@ def add_or_update_model(service: Service, call: Call) -> Mapping[str, Any]:
         rest = [one for one in models.get(side) or [] if one.get("name") != name]
         return {**task, "models": {**models, side: [*rest, entry]}, **docs.touched(call)}
 
-    _change(service, call, change)
+    _change(service, call, change, settled=False)
     return {"updated": 1}
 
 
@@ -68,7 +79,7 @@ def delete_models(service: Service, call: Call) -> Mapping[str, Any]:
         }
         return {**task, "models": models, **docs.touched(call)}
 
-    _change(service, call, change)
+    _change(service, call, change, settled=False)
     return {"updated": 1}
 
 
@@ -96,8 +107,13 @@ def edit_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
             sections.setdefault(item["section"], {})[item["name"]] = item
         return {**task, "hyperparams": sections, **docs.touched(call)}
 
-    _change(service, call, change)
+    _change(service, call, change, not _notes(items))
     return {"updated": 1}
+
+
+def _notes(items: Iterable[Document]) -> bool:
+    """Whether all are properties."""
+    return all(one.get("section") == PROPERTIES for one in items)
 
 
 def _parameter(told: Any) -> Document:
@@ -119,7 +135,7 @@ def delete_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
         }
         return {**task, "hyperparams": {name: one for name, one in left.items() if one}, **docs.touched(call)}
 
-    _change(service, call, change)
+    _change(service, call, change, not _notes(gone))
     return {"deleted": 1}
 
 
@@ -181,18 +197,26 @@ ENDPOINTS = (
     Endpoint("tasks.delete_models", "2.13", delete_models, (ID, Field("models", list, required=True))),
     Endpoint("tasks.get_hyper_params", "2.9", get_hyper_params, (TASKS,)),
     Endpoint(
-        "tasks.edit_hyper_params", "1.0", edit_hyper_params, (ID, Field("hyperparams", list, required=True), REPLACE)
+        "tasks.edit_hyper_params",
+        "1.0",
+        edit_hyper_params,
+        (ID, Field("hyperparams", list, required=True), REPLACE, FORCE),
     ),
-    Endpoint("tasks.delete_hyper_params", "2.9", delete_hyper_params, (ID, Field("hyperparams", list, required=True))),
+    Endpoint(
+        "tasks.delete_hyper_params", "2.9", delete_hyper_params, (ID, Field("hyperparams", list, required=True), FORCE)
+    ),
     Endpoint("tasks.get_configurations", "2.9", get_configurations, (TASKS, Field("names", list))),
     Endpoint("tasks.get_configuration_names", "2.9", get_configuration_names, (TASKS,)),
     Endpoint(
         "tasks.edit_configuration",
         "2.9",
         edit_configuration,
-        (ID, Field("configuration", list, required=True), Field("replace_configuration", bool)),
+        (ID, Field("configuration", list, required=True), Field("replace_configuration", bool), FORCE),
     ),
     Endpoint(
-        "tasks.delete_configuration", "2.9", delete_configuration, (ID, Field("configuration", list, required=True))
+        "tasks.delete_configuration",
+        "2.9",
+        delete_configuration,
+        (ID, Field("configuration", list, required=True), FORCE),
     ),
 )

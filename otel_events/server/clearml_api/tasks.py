@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from otel_events.server.clearml_api import documents as docs
-from otel_events.server.clearml_api.base import MODEL, TASK, Call, Endpoint, Field, Service
+from otel_events.server.clearml_api import queues
+from otel_events.server.clearml_api.base import TASK, ApiError, Call, Endpoint, Field, Service
 from otel_events.server.clearml_api.filters import Document
 from otel_events.server.clearml_api.projects import named
-from otel_events.server.clearml_api.transitions import ENDED, FORCE, ID, OPEN, expect, many, unknown
+from otel_events.server.clearml_api.transitions import DROPS, FORCE, ID, IDS, drop_models, known, many, unknown
 from otel_events.store import Owner
 
 TYPES = (
@@ -25,7 +26,8 @@ EDITABLE = (
 )
 NESTED = ("execution", "script", "container", "input")
 """Fields of which an edit replaces the members that it has."""
-UPDATABLE = ("name", "comment", "project", "tags", "system_tags", "created")
+UPDATABLE = ("name", "comment", "project", "tags", "system_tags", "status_message")
+"""Fields that may be changed at any time."""
 SUMMARY = ("last_iteration", "last_metrics", "metric_stats")
 
 
@@ -54,14 +56,6 @@ def new(call: Call, name: str, kind: str) -> Document:
         "models": {"input": [], "output": []},
         "container": {},
     }
-
-
-def known(service: Service, task: str) -> Document:
-    """The document of a task. ApiError 400/101."""
-    found = service.store.get(TASK, task)
-    if found is None:
-        raise unknown(service, task)
-    return found
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
@@ -93,24 +87,34 @@ def _with_summary(service: Service, task: Document) -> Document:
 
 
 def edit(service: Service, call: Call) -> Mapping[str, Any]:
-    return _changed(service, call, docs.given(call, EDITABLE))
+    """What was made by ``create``. ApiError 400/110 once the task was started or queued, unless the call insists."""
+    fields = docs.given(call, EDITABLE)
+
+    def change(task: Document) -> Document:
+        if task.get("status") != "created" and not call.data.get("force"):
+            raise ApiError(400, 110, f"Invalid task status: expected=created, status={task.get('status')}")
+        told.update(_told(call, fields))
+        return docs.merged(task, told, NESTED)
+
+    told: Document = {}
+    found = _change(service, call, change)
+    return {"updated": int(bool(told)), "fields": {name: found[name] for name in told}}
 
 
 def update(service: Service, call: Call) -> Mapping[str, Any]:
-    return _changed(service, call, docs.given(call, UPDATABLE))
+    told = _told(call, docs.given(call, UPDATABLE))
+    _change(service, call, lambda task: {**task, **told})
+    return {"updated": int(bool(told)), "fields": told}
 
 
-def _changed(service: Service, call: Call, fields: Document) -> Mapping[str, Any]:
-    """The fields as they are now."""
+def _told(call: Call, fields: Document) -> Document:
+    """The fields with the time of their change; names, comments, tags and projects are no sign of life."""
     if not fields:
-        return {"updated": 0, "fields": {}}
-
-    def change(task: Document) -> Document:
-        expect(task, (*OPEN, *ENDED), call)
-        return docs.merged(task, {**fields, **docs.touched(call)}, NESTED)
-
-    found = _change(service, call, change)
-    return {"updated": 1, "fields": {name: found[name] for name in (*fields, *docs.touched(call))}}
+        return {}
+    touched = docs.touched(call)
+    if fields.keys() <= set(UPDATABLE):
+        del touched["last_update"]
+    return fields | touched
 
 
 def _change(service: Service, call: Call, change: Any) -> Document:
@@ -124,7 +128,7 @@ def set_requirements(service: Service, call: Call) -> Mapping[str, Any]:
         return {**task, "script": script, **docs.touched(call)}
 
     _change(service, call, change)
-    return {"updated": 1, "fields": {}}
+    return {"updated": 1, "fields": {"script.requirements": call.data["requirements"]}}
 
 
 def ping(service: Service, call: Call) -> Mapping[str, Any]:
@@ -147,18 +151,20 @@ def clone(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
-    """The task and its events; its models stay, and its children lose their parent."""
+    """The task, its events and its unpublished models; its children lose their parent. ApiError 400/123 for a task
+    that was started and is not archived, unless the call insists."""
     task = known(service, call.data["task"])
-    expect(task, ("created", *ENDED), call)
+    if not (call.data.get("force") or task["status"] == "created" or "archived" in (task.get("system_tags") or ())):
+        told = f"task={task['id']}, expected=created, current={task['status']}"
+        raise ApiError(400, 123, f"Task cannot be deleted (due to status, use force=True): {told}")
     children = service.store.find(TASK, where={"parent": task["id"]})
     for child in children:
         service.store.change(TASK, child["id"], _orphan)
-    models = service.store.find(MODEL, where={"task": task["id"]})
-    for model in models:
-        service.store.change(MODEL, model["id"], lambda one: {**one, "task": None})
+    deleted, kept = drop_models(service, call, task["id"])
+    queues.take_out(service, task["id"])
     service.store.delete(Owner(task["id"], False))
     service.store.remove(TASK, task["id"])
-    counts = {"updated_children": len(children), "updated_models": len(models), "deleted_models": 0}
+    counts = {"updated_children": len(children), "updated_models": kept, "deleted_models": deleted}
     return {"deleted": True, **counts, "urls": None}
 
 
@@ -209,7 +215,6 @@ def get_types(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 NAME = Field("name", required=True)
-IDS = Field("ids", list, required=True, low=1, high=1_000)
 KIND = Field("type", choices=TYPES, type_name="tasktypeenum")
 OBJECTS = tuple(Field(name, dict) for name in (*NESTED, "hyperparams", "configuration", "models", "runtime"))
 LISTS = (Field("tags", list), Field("system_tags", list))
@@ -235,8 +240,8 @@ ENDPOINTS = (
     Endpoint(
         "tasks.clone", "1.0", clone, (ID, *(Field(f"new_task_{one}") for one in ("name", "parent"))), records=True
     ),
-    Endpoint("tasks.delete", "1.0", delete, (ID, FORCE), records=True),
-    Endpoint("tasks.delete_many", "1.0", many(delete, "deleted"), (IDS, FORCE), records=True),
+    Endpoint("tasks.delete", "1.0", delete, (ID, FORCE, *DROPS), records=True),
+    Endpoint("tasks.delete_many", "1.0", many(delete, "deleted"), (IDS, FORCE, *DROPS), records=True),
     Endpoint("tasks.move", "1.0", move_to, (IDS, Field("project"), Field("project_name"))),
     Endpoint("tasks.archive", "2.12", archive, (Field("tasks", list), Field("ids", list))),
     Endpoint("tasks.archive_many", "2.13", many(_archive_one, "archived"), (IDS,)),

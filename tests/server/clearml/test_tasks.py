@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from otel_events.server import clearml
 from otel_events.server.clearml_api.base import ApiError, Call, checked
-from otel_events.server.clearml_api.transitions import TRANSITIONS
 from otel_events.store import Owner
 from tests.server.clearml.asking import NOW, Asked, asking, scalar
 
@@ -129,32 +128,11 @@ def test_a_reset_takes_the_events_and_the_end_away(client: Client) -> None:
     assert client.asked.store.series([Owner(task, False)]) == []
 
 
-@pytest.mark.parametrize("to", TRANSITIONS, ids=lambda to: to.call)
-def test_every_transition_from_its_statuses_and_from_no_other(client: Client, to: Any) -> None:
-    for status in ("created", "queued", "in_progress", "stopped", "closed", "failed", "completed", "published", "odd"):
-        task = client.task()
-        client.asked.store.put("task", task, {**client.show(task), "status": status})
-        if status in (to.status, *to.sources):
-            assert client(f"tasks.{to.call}", task=task)["fields"]["status"] == to.status
-        else:
-            assert client.refusal(f"tasks.{to.call}", task=task) == (400, 110)
-            assert client.show(task)["status"] == status
-            assert client(f"tasks.{to.call}", task=task, force=True)["updated"] == 1
-
-
 @pytest.mark.parametrize(
     "name", ["get_by_id", "started", "edit", "reset", "delete", "ping", "clone", "enqueue", "dequeue"]
 )
 def test_an_unknown_task_is_400_101(client: Client, name: str) -> None:
     assert client.refusal(f"tasks.{name}", task="none", **({"name": "x"} if name == "edit" else {})) == (400, 101)
-
-
-def test_many_tasks_in_one_call_fail_one_by_one(client: Client) -> None:
-    one, other = client.task(), client.task()
-    told = client("tasks.stop_many", ids=[one, "none", other])
-    assert [entry["id"] for entry in told["succeeded"]] == [one, other]
-    assert [(entry["id"], entry["error"]["codes"]) for entry in told["failed"]] == [("none", [400, 101])]
-    assert {client.show(task)["status"] for task in (one, other)} == {"stopped"}
 
 
 def test_artifacts_are_told_by_key_and_mode(client: Client) -> None:
