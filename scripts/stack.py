@@ -56,12 +56,14 @@ class Stack:
         ports: Mapping[str, int],
         *,
         seconds: int = 15,
+        traces: str = "",
         logs: str = "",
         gateway: tuple[str, ...] = (),
     ) -> None:
-        """``seconds``: between scrapes. ``logs``: OTLP/HTTP base of a log store, else they go to DIR/logs.jsonl.
-        ``gateway``: options of ``serve``."""
+        """``seconds``: between scrapes. ``traces``, ``logs``: OTLP/HTTP bases of stores, else Jaeger and
+        DIR/logs.jsonl. ``gateway``: options of ``serve``."""
         self.folder, self.ports, self._seconds, self._logs, self._gateway = folder, ports, seconds, logs, gateway
+        self._traces = traces or f"http://127.0.0.1:{ports['jaeger_otlp']}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["/bin/sh", str(ROOT / "collector" / "secrets.sh"), str(folder)], check=True)
@@ -157,7 +159,7 @@ class Stack:
                 "TLS_CERT": str(folder / "cert.pem"),
                 "TLS_KEY": str(folder / "key.pem"),
                 "TOKEN_FILE": str(folder / "collector_token"),
-                "TEMPO": self.url("jaeger_otlp"),
+                "TEMPO": self._traces,
                 **({"LOKI": self._logs} if self._logs else {}),
                 "PROMETHEUS_EXPORT": f"127.0.0.1:{ports['programs']}",
                 "HEALTH_ADDRESS": f"127.0.0.1:{ports['collector_health']}",

@@ -27,10 +27,10 @@ def bundled() -> list[Case]:
     return [(source, _decoded(source, records)) for source, records in demo_records()]
 
 
-def captured(folder: Path, sources: Sequence[str]) -> Iterator[Case]:
-    """(source, events) of every captured case in ``folder/SOURCE/CASE``."""
+def captured(folder: Path, sources: Sequence[str], without: Sequence[str] = ()) -> Iterator[Case]:
+    """(source, events) of every captured case in ``folder/SOURCE/CASE``, but those that are named."""
     for source in sources:
-        for case in sorted((folder / source).iterdir()):
+        for case in sorted(path for path in (folder / source).iterdir() if path.name not in without):
             files = sorted(case.glob("records.*")) or sorted(case.glob("posts.jsonl*")) or sorted(case.glob("*.pb"))
             yield source, _decoded(source, read([str(path) for path in files]))
 

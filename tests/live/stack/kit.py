@@ -1,4 +1,4 @@
-"""What the tests of the whole stack share: questions to Prometheus and Jaeger, and waiting for what is true in the end."""
+"""What the tests of the whole stack share: questions to Prometheus, and waiting for what is true in the end."""
 
 from __future__ import annotations
 
