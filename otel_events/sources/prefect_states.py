@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from otel_events.event import Error, Link, Log, PhaseChange, Run, Scalar
+from otel_events.identity import span_id
 from otel_events.sources.prefect_fields import (
     FLOW_RUN,
     LONGEST,
@@ -122,7 +123,7 @@ def state_event(
         attributes["prefect.task_run.name" if run.kind == "task" else "prefect.flow_run.name"] = resource[NAME]
     _add_labels(attributes, resource, occurred)
     if told.validated_state:
-        _add_details(attributes, told.validated_state)
+        _add_details(attributes, told.validated_state, run)
     message = resource.get("prefect.state-message", "")[:LONGEST]
     state = NAMED_STATES.get((kind, native)) or STATES.get(kind)
     if state is None or not state.phase:
@@ -263,7 +264,7 @@ def _add_labels(attributes: dict[str, Scalar], resource: dict[str, str], occurre
             attributes["prefect.labels"] = json_text(others)
 
 
-def _add_details(attributes: dict[str, Scalar], state: _Validated) -> None:
+def _add_details(attributes: dict[str, Scalar], state: _Validated, run: Run) -> None:
     if state.pause_reschedule is not None:
         attributes["prefect.state.pause_reschedule"] = state.pause_reschedule
     if not state.state_details:
@@ -278,8 +279,13 @@ def _add_details(attributes: dict[str, Scalar], state: _Validated) -> None:
         attributes["prefect.state.details"] = json_text(others)
     outer = state.state_details.get("traceparent")
     # Before the run starts this is the caller's span; afterwards the run's own, which its labels tell too (s12).
-    if isinstance(outer, str) and outer and "traceparent" not in attributes:
+    if isinstance(outer, str) and outer and "traceparent" not in attributes and _own_span(run) not in outer:
         attributes["otel_events.parent.traceparent"] = outer
+
+
+def _own_span(run: Run) -> str:
+    """Hex id of the run's span: the one at hand where our instrumentor is there and Prefect's own spans are not."""
+    return span_id(run.source, run.namespace, run.id, 1, run.kind).hex()
 
 
 def _next_attempt(kind: str, name: str, before: _Before | None) -> bool:
