@@ -14,7 +14,10 @@ import msgspec
 from otel_events.server.clearml_api import filters
 from otel_events.server.clearml_api.base import ApiError, Call, Field, Service, failed_validation
 from otel_events.server.clearml_api.filters import Document
+from otel_events.store import Summary
 
+OUTPUT = "output"
+"""The mode of artifacts."""
 HIDDEN = "hidden"
 MAX_PAGE = 500
 """Documents in an answer."""
@@ -64,6 +67,12 @@ def change(
     return found
 
 
+def artifacts(told: Any) -> list[Document]:
+    """Those that have a key; what does not tell its mode is an output, as clients take for granted."""
+    entries = told if isinstance(told, list) else ()
+    return [{"mode": OUTPUT, **one} for one in entries if isinstance(one, dict) and one.get("key")]
+
+
 def merged(document: Document, fields: Mapping[str, Any], nested: Sequence[str] = ()) -> Document:
     """``document`` with ``fields`` put in; of those in ``nested`` only the members that are given are replaced."""
     found = dict(document)
@@ -72,6 +81,16 @@ def merged(document: Document, fields: Mapping[str, Any], nested: Sequence[str] 
         if name in nested and isinstance(have, dict) and isinstance(value, dict):
             value = {**have, **value}
         found[name] = value
+    return found
+
+
+def summed_up(document: Document, told: Summary) -> Document:
+    """With what its events say of it."""
+    found = {**document, "last_iteration": told.last_iteration, "last_metrics": told.last_metrics}
+    found["metric_stats"] = told.metric_stats
+    if told.last_update is not None:
+        at = iso(told.last_update)
+        found |= {name: max(at, str(document.get(name) or "")) for name in ("last_update", "last_change")}
     return found
 
 

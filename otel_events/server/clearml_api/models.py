@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from otel_events.server.clearml_api import documents as docs
 from otel_events.server.clearml_api.base import MODEL, TASK, ApiError, Call, Endpoint, Field, Service
 from otel_events.server.clearml_api.filters import Document
@@ -48,8 +50,7 @@ def _known(service: Service, model: str) -> Document:
 
 
 def _with_summary(service: Service, model: Document) -> Document:
-    told = service.store.summary(Owner(model["id"], True))
-    return {**model, "last_iteration": told.last_iteration, "last_metrics": told.last_metrics}
+    return docs.summed_up(model, service.store.summary(Owner(model["id"], True)))
 
 
 def get_by_task_id(service: Service, call: Call) -> Mapping[str, Any]:
@@ -103,23 +104,48 @@ def update_for_task(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def set_ready(service: Service, call: Call) -> Mapping[str, Any]:
-    """Published; with ``publish_task`` so is its task."""
+    """Published, once; with ``publish_task`` so is its task, first."""
     key = call.data["model"]
-    told = {"ready": True, **docs.touched(call)}
-    model = docs.change(service, MODEL, key, lambda one: {**one, **told}, lambda: unknown(key))
+    model = _known(service, key)
+    if model["ready"]:
+        raise ApiError(400, 203, f"Model is ready: company={call.company}, model={key}")
     published = None
-    if call.data.get("publish_task") and model.get("task"):
-        published = {"id": model["task"], "data": publish(service, call, model["task"])}
+    task = service.store.get(TASK, model.get("task") or "") if call.data.get("publish_task") else None
+    if task and task.get("status") != "published":
+        insisting = {**call.data, "force": bool(call.data.get("force_publish_task"))}
+        published = {
+            "id": task["id"],
+            "data": publish(service, msgspec.structs.replace(call, data=insisting), task["id"]),
+        }
+    told = {"ready": True, **docs.touched(call)}
+    docs.change(service, MODEL, key, lambda one: {**one, **told}, lambda: unknown(key))
     return {"updated": 1, "published_task": published}
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
+    """ApiError 400/205 or /206 for a model that tasks take in, or whose task is published, unless the call insists."""
     model = _known(service, call.data["model"])
-    if model["ready"] and not call.data.get("force"):
-        raise ApiError(400, 203, f"Model is in use: published, use force=true to delete, id={model['id']}")
+    force = call.data.get("force")
+    using = [one for one in service.store.find(TASK) if any(model["id"] == used for used in _taken_in(one))]
+    if using and not force:
+        raise ApiError(400, 205, f"Model is used by tasks (as execution model, use force=True to delete): {len(using)}")
+    task = service.store.get(TASK, model.get("task") or "")
+    if task and task.get("status") == "published" and not force:
+        raise ApiError(400, 206, f"Task that created this model exists and published, use force=True: {task['id']}")
+    if task:
+        service.store.change(TASK, task["id"], lambda one: _without_output(one, model["id"]))
     service.store.delete(Owner(model["id"], True))
     service.store.remove(MODEL, model["id"])
     return {"deleted": True, "url": model.get("uri")}
+
+
+def _taken_in(task: Document) -> list[Any]:
+    return [one.get("model") for one in task.get("models", {}).get("input") or ()]
+
+
+def _without_output(task: Document, model: str) -> Document:
+    models = task.get("models", {})
+    return {**task, "models": {**models, "output": [o for o in models.get("output") or () if o.get("model") != model]}}
 
 
 def add_or_update_metadata(service: Service, call: Call) -> Mapping[str, Any]:
@@ -183,7 +209,12 @@ ENDPOINTS = (
     Endpoint("models.edit", "1.0", edit, (ID, Field("name"), *_REST, Field("ready", bool)), records=True),
     Endpoint("models.update", "1.0", edit, (ID, Field("name"), *_REST, Field("ready", bool)), records=True),
     Endpoint("models.update_for_task", "1.0", update_for_task, (Field("task", required=True), Field("name"), *_REST)),
-    Endpoint("models.set_ready", "1.0", set_ready, (ID, FORCE, Field("publish_task", bool))),
+    Endpoint(
+        "models.set_ready",
+        "1.0",
+        set_ready,
+        (ID, FORCE, Field("publish_task", bool, default=True), Field("force_publish_task", bool)),
+    ),
     Endpoint("models.delete", "1.0", delete, (ID, FORCE)),
     Endpoint(
         "models.add_or_update_metadata", "2.13", add_or_update_metadata, (ID, Field("metadata", list, required=True))

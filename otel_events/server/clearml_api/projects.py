@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from otel_events.server.clearml_api import documents as docs
@@ -13,6 +14,8 @@ PROJECT = "project"
 """Kind of document."""
 EDITABLE = ("name", "description", "tags", "system_tags", "default_output_destination")
 _FEATURED = 9999
+DEEPEST = 10
+"""Names in a path, as the server allows them."""
 
 
 def unknown(project: str) -> ApiError:
@@ -20,21 +23,29 @@ def unknown(project: str) -> ApiError:
 
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
-    name = call.data["name"].strip("/")
-    if not name:
-        raise ApiError(400, 402, "Invalid project name: a name has more than slashes")
+    name = _cleaned(call.data["name"])
     if service.store.find(PROJECT, where={"name": name}):
-        raise ApiError(400, 407, f"Project with the same name already exists: name={name}")
+        raise ApiError(400, 801, f"Project with the same name already exists: name={name}, company={call.company}")
     project = _new(service, call, name)
     service.store.put(PROJECT, project["id"], project | docs.given(call, EDITABLE[1:]))
     return {"id": project["id"]}
 
 
+def _cleaned(name: str) -> str:
+    """Without empty parts. ApiError 400/407 where nothing is left, 400/409 where it is too deep."""
+    parts = [part.strip() for part in name.split("/") if part]
+    if not any(parts):
+        raise ApiError(400, 407, f"Invalid project name: name={name[:100]}")
+    if len(parts) > DEEPEST:
+        raise ApiError(400, 409, f"Project path exceed the maximum allowed depth: max_depth={DEEPEST}")
+    return "/".join(parts)
+
+
 def named(service: Service, call: Call, name: str) -> str:
     """The id of the project of that name, made if there is none; "" for no name."""
-    name = name.strip("/")
-    if not name:
+    if not name.strip("/"):
         return ""
+    name = _cleaned(name)
     found = service.store.find(PROJECT, where={"name": name})
     if found:
         return str(found[0]["id"])
@@ -53,10 +64,14 @@ def _new(service: Service, call: Call, name: str) -> Document:
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
-    found = service.store.get(PROJECT, call.data["project"])
+    return {"project": _known(service, call.data["project"])}
+
+
+def _known(service: Service, project: str) -> Document:
+    found = service.store.get(PROJECT, project)
     if found is None:
-        raise unknown(call.data["project"])
-    return {"project": found}
+        raise unknown(project)
+    return found
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
@@ -69,26 +84,44 @@ def get_all(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def update(service: Service, call: Call) -> Mapping[str, Any]:
+    """Also another last name, with which the names of the projects below change; ApiError 400/408 for another place."""
     fields = docs.given(call, EDITABLE)
+    key = call.data["project"]
+    project = _known(service, key)
     if "name" in fields:
-        fields["basename"] = fields["name"].rpartition("/")[2]
-    key, told = call.data["project"], {**fields, "last_update": docs.iso(call.now_ms)}
+        fields["name"] = _cleaned(fields["name"])
+        place, _, fields["basename"] = fields["name"].rpartition("/")
+        if place != project["name"].rpartition("/")[0]:
+            raise ApiError(
+                400, 408, f"Cannot update project location. Use projects.move instead: name={fields['name']}"
+            )
+    told = {**fields, "last_update": docs.iso(call.now_ms)}
     docs.change(service, PROJECT, key, lambda one: {**one, **told}, lambda: unknown(key))
+    for below in _below(service, key) if "name" in fields else ():
+        renamed = {"name": fields["name"] + below["name"].removeprefix(project["name"])}
+        service.store.change(PROJECT, below["id"], partial(docs.merged, fields=renamed))
     return {"updated": 1, "fields": told}
 
 
+def _below(service: Service, project: str) -> list[Document]:
+    return [one for one in service.store.find(PROJECT) if project in one.get("path", ())]
+
+
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
-    """The project; what lies in it stays, outside of any, where ``force`` says so."""
-    key = call.data["project"]
-    if service.store.get(PROJECT, key) is None:
-        raise unknown(key)
-    inside = [(kind, one["id"]) for kind in (TASK, MODEL) for one in service.store.find(kind, where={"project": key})]
-    if inside and not call.data.get("force"):
-        raise ApiError(400, 403, f"Project has associated tasks: use force=true to delete, id={key}")
-    for kind, member in inside:
-        service.store.change(kind, member, _outside)
-    service.store.remove(PROJECT, key)
-    return {"deleted": 1, "disassociated_tasks": sum(kind == TASK for kind, _ in inside), "urls": None}
+    """The project and those below; the tasks and models in them stay, outside of any, where ``force`` says so."""
+    project = _known(service, call.data["project"])
+    gone = [project["id"], *(one["id"] for one in _below(service, project["id"]))]
+    inside = {kind: [one for one in service.store.find(kind) if one.get("project") in gone] for kind in (TASK, MODEL)}
+    for kind, code in ((TASK, 402), (MODEL, 405)):
+        if not call.data.get("force") and any("archived" not in one["system_tags"] for one in inside[kind]):
+            raise ApiError(400, code, f"Project has associated {kind}s (use force=true): id={project['id']}")
+    for kind, members in inside.items():
+        for member in members:
+            service.store.change(kind, member["id"], _outside)
+    for one in gone:
+        service.store.remove(PROJECT, one)
+    counts = {"disassociated_tasks": len(inside[TASK]), "deleted_models": 0, "deleted_tasks": 0}
+    return {"deleted": len(gone), **counts, "urls": None}
 
 
 def _outside(document: Document) -> Document:

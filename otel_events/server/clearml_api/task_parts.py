@@ -31,8 +31,8 @@ def _change(service: Service, call: Call, change: Change, settled: bool = True) 
 
 
 def add_or_update_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
-    new_ones = [one for one in call.data["artifacts"] if isinstance(one, dict) and one.get("key")]
-    places = {(one["key"], one.get("mode", "output")) for one in new_ones}
+    new_ones = docs.artifacts(call.data["artifacts"])
+    places = {(one["key"], one["mode"]) for one in new_ones}
 
     def change(task: Document) -> Document:
         return _with_artifacts(call, task, [*_other_artifacts(task, places), *new_ones])
@@ -42,14 +42,14 @@ def add_or_update_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
-    places = {(one.get("key"), one.get("mode", "output")) for one in call.data["artifacts"] if isinstance(one, dict)}
+    places = {(one.get("key"), one.get("mode", docs.OUTPUT)) for one in call.data["artifacts"] if isinstance(one, dict)}
     _change(service, call, lambda task: _with_artifacts(call, task, _other_artifacts(task, places)))
     return {"deleted": 1}
 
 
 def _other_artifacts(task: Document, places: set[tuple[Any, Any]]) -> list[Document]:
     have = task["execution"].get("artifacts") or []
-    return [one for one in have if (one.get("key"), one.get("mode", "output")) not in places]
+    return [one for one in have if (one.get("key"), one.get("mode", docs.OUTPUT)) not in places]
 
 
 def _with_artifacts(call: Call, task: Document, artifacts: list[Document]) -> Document:

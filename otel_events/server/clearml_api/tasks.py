@@ -33,8 +33,15 @@ SUMMARY = ("last_iteration", "last_metrics", "metric_stats")
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
     task = new(call, call.data["name"], call.data["type"])
-    service.store.put(TASK, task["id"], docs.merged(task, docs.given(call, EDITABLE), NESTED))
+    service.store.put(TASK, task["id"], docs.merged(task, _given(call), NESTED))
     return {"id": task["id"]}
+
+
+def _given(call: Call) -> Document:
+    fields = docs.given(call, EDITABLE)
+    if "artifacts" in fields.get("execution", {}):
+        fields["execution"] = {**fields["execution"], "artifacts": docs.artifacts(fields["execution"]["artifacts"])}
+    return fields
 
 
 def new(call: Call, name: str, kind: str) -> Document:
@@ -77,18 +84,12 @@ def get_all(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def _with_summary(service: Service, task: Document) -> Document:
-    told = service.store.summary(Owner(task["id"], False))
-    return {
-        **task,
-        "last_iteration": told.last_iteration,
-        "last_metrics": told.last_metrics,
-        "metric_stats": told.metric_stats,
-    }
+    return docs.summed_up(task, service.store.summary(Owner(task["id"], False)))
 
 
 def edit(service: Service, call: Call) -> Mapping[str, Any]:
     """What was made by ``create``. ApiError 400/110 once the task was started or queued, unless the call insists."""
-    fields = docs.given(call, EDITABLE)
+    fields = _given(call)
 
     def change(task: Document) -> Document:
         if task.get("status") != "created" and not call.data.get("force"):
@@ -128,7 +129,7 @@ def set_requirements(service: Service, call: Call) -> Mapping[str, Any]:
         return {**task, "script": script, **docs.touched(call)}
 
     _change(service, call, change)
-    return {"updated": 1, "fields": {"script.requirements": call.data["requirements"]}}
+    return {"updated": 1, "fields": {}}
 
 
 def ping(service: Service, call: Call) -> Mapping[str, Any]:

@@ -139,7 +139,10 @@ def test_artifacts_are_told_by_key_and_mode(client: Client) -> None:
     task = client.task()
     client("tasks.add_or_update_artifacts", task=task, artifacts=[{"key": "a", "uri": "1"}, {"key": "b", "uri": "2"}])
     client("tasks.add_or_update_artifacts", task=task, artifacts=[{"key": "a", "uri": "3"}])
-    assert client.show(task)["execution"]["artifacts"] == [{"key": "b", "uri": "2"}, {"key": "a", "uri": "3"}]
+    told = [(one["key"], one["uri"], one["mode"]) for one in client.show(task)["execution"]["artifacts"]]
+    assert told == [("b", "2", "output"), ("a", "3", "output")]
+    made = client.task(execution={"artifacts": [{"key": "i", "mode": "input"}, {"key": "o"}, {"uri": "none"}]})
+    assert [one["mode"] for one in client.show(made)["execution"]["artifacts"]] == ["input", "output"]
     client("tasks.delete_artifacts", task=task, artifacts=[{"key": "b"}])
     assert [one["key"] for one in client.show(task)["execution"]["artifacts"]] == ["a"]
 
@@ -237,18 +240,32 @@ def test_no_question_is_a_fault(query: dict[str, Any]) -> None:
 
 
 def test_projects_make_those_above_them(client: Client) -> None:
-    made = client("projects.create", name="blue/nightly")["id"]
+    made = client("projects.create", name="blue/ nightly/")["id"]
     project = client("projects.get_by_id", project=made)["project"]
     above = client("projects.get_all", name="^blue$", only_fields=["id"])["projects"]
     assert (project["basename"], project["parent"], project["path"]) == ("nightly", above[0]["id"], [above[0]["id"]])
-    assert client.refusal("projects.create", name="blue") == (400, 407)
-    assert client.refusal("projects.create", name="/") == (400, 402)
+    assert client.refusal("projects.create", name="blue") == (400, 801)
+    assert client.refusal("projects.create", name="/") == (400, 407)
+    assert client.refusal("projects.create", name="a/" * 11) == (400, 409)
     assert client("projects.update", project=made, description="d")["fields"]["description"] == "d"
+    assert client.refusal("projects.update", project=made, name="green/nightly") == (400, 408)
+    assert client.refusal("projects.get_by_id", project="none") == (400, 401)
+    client("projects.update", project=above[0]["id"], name="red")
+    assert [one["name"] for one in client("projects.get_all")["projects"]] == ["red", "red/nightly"]
+
+
+def test_a_project_goes_with_those_below(client: Client) -> None:
+    made = client("projects.create", name="blue/nightly")["id"]
+    above = client("projects.get_by_id", project=made)["project"]["parent"]
     task = client.task(project=made)
-    assert client.refusal("projects.delete", project=made) == (400, 403)
-    assert client("projects.delete", project=made, force=True)["disassociated_tasks"] == 1
+    assert client.refusal("projects.delete", project=above) == (400, 402)
+    told = client("projects.delete", project=above, force=True)
+    assert (told["deleted"], told["disassociated_tasks"]) == (2, 1)
     assert "project" not in client.show(task)
     assert client.refusal("projects.get_by_id", project=made) == (400, 401)
+    other = client("projects.create", name="other")["id"]
+    client("models.create", name="net", uri="u", project=other)
+    assert client.refusal("projects.delete", project=other) == (400, 405)
     assert client("tasks.move", ids=[task], project_name="green/deep")["updated"] == 1
     assert [one["name"] for one in client("projects.get_all", name="green")["projects"]] == ["green", "green/deep"]
 
@@ -268,13 +285,30 @@ def test_a_model_of_a_task(client: Client) -> None:
     ready = client("models.set_ready", model=made["id"], publish_task=True)
     assert ready["published_task"]["id"] == task
     assert client.show(task)["status"] == "published"
-    assert client.refusal("models.delete", model=made["id"]) == (400, 203)
+    assert client.refusal("models.set_ready", model=made["id"]) == (400, 203)
+    assert client.refusal("models.delete", model=made["id"]) == (400, 206)
     assert client("models.delete", model=made["id"], force=True)["deleted"] is True
     assert client.refusal("models.get_by_id", model=made["id"]) == (400, 201)
     assert client.refusal("models.create", name="ab") == (400, 800)
     linked = client("models.update_for_task", task=task, uri="file:///b", name="best")
     assert linked["created"] is True
     assert client("models.update_for_task", task=task, uri="file:///b", iteration=7)["id"] == linked["id"]
+
+
+def test_a_model_that_is_taken_in_stays(client: Client) -> None:
+    model = client("models.create", name="net", uri="u")["id"]
+    client.task(models={"input": [{"name": "net", "model": model}], "output": []})
+    assert client.refusal("models.delete", model=model) == (400, 205)
+    assert client("models.delete", model=model, force=True)["deleted"] is True
+
+
+def test_events_are_a_sign_of_life(client: Client) -> None:
+    client.at = -5000
+    task = client.task()
+    assert client.show(task)["last_update"] < STAMP
+    client.asked.add(scalar(1, 1.0, task=task))
+    shown = client.show(task)
+    assert (shown["last_update"], shown["last_change"]) == (STAMP, STAMP)
 
 
 def test_a_queue_gives_what_waits_longest(client: Client) -> None:
