@@ -9,6 +9,7 @@ import pytest
 
 from otel_events.errors import DecodeError
 from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report
+from otel_events.identity import span_id, trace_id, traceparent
 from otel_events.sources.prefect import decode, families_table
 from otel_events.sources.prefect_tables import FAMILIES, NAMED_STATES, STATES, WITHHELD
 
@@ -258,6 +259,17 @@ def test_a_heartbeat_names_the_task_that_called_the_flow() -> None:
     assert event.attributes["prefect.launcher.task_run.id"] == CALLER
     source["related"].append(role("flow-run", f"prefect.flow-run.{OTHER}"))
     assert one(source).links == (Link("launched_by", CALLER, "task", OTHER),)
+
+
+def test_a_run_is_no_parent_of_itself() -> None:
+    """States that are made while the span that we derive for the run is at hand carry that one."""
+    caller, own = (span_id("prefect", "", of, 1, kind) for of, kind in ((FLOW, "workflow"), (TASK, "task")))
+    for span, expected in ((caller, caller), (own, None)):
+        source = state("RUNNING", "Running")
+        told = traceparent(trace_id("prefect", "", FLOW), span)
+        source["payload"]["validated_state"]["state_details"] = {"traceparent": told}
+        found = phase(source).attributes.get("otel_events.parent.traceparent")
+        assert found == (told if expected else None)
 
 
 def test_state_events_tell_their_facts() -> None:
