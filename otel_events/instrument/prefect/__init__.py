@@ -24,7 +24,7 @@ from otel_events.pipeline.live import fault
 
 _logger = logging.getLogger("otel_events")
 
-SUPPORTED = ("prefect ~= 3.0",)
+SUPPORTED = ("prefect ~= 3.8",)
 
 
 class Hook(NamedTuple):
