@@ -70,7 +70,6 @@ OVERVIEW = Dashboard(
                     height=4,
                     warn=3600,
                     crit=86400,
-                    fault=True,
                 ),
                 Panel(
                     "Records taken in",

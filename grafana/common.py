@@ -24,19 +24,20 @@ SCOPE = 'source=~"$source", namespace=~"$namespace"'
 DEFINITION = f'{SCOPE}, workflow=~"$workflow", name=~"$name"'
 
 
-def chained(kind: str, source: str = "") -> tuple[Variable, ...]:
-    """source, namespace, workflow, name: each lists what the ones before it leave. ``kind``: of the names; "" for all."""
+DEFINES = ("namespace", "workflow", "name")
+"""Labels that say which definition, from the outside in."""
+
+
+def chained(kind: str, source: str = "", labels: tuple[str, ...] = DEFINES) -> tuple[Variable, ...]:
+    """The source and these labels: each lists what the ones before it leave. ``kind``: of the names; "" for all."""
     kinds = f', kind="{kind}"' if kind else ""
-    first = f'source="{source}"' if source else 'source=~"$source"'
-    ahead = () if source else (Variable("source", "Source", "otel_events_runs_total"),)
-    return (
-        *ahead,
-        Variable("namespace", "Namespace", f"otel_events_runs_total{{{first}}}"),
-        Variable("workflow", "Workflow", f'otel_events_runs_total{{{first}, namespace=~"$namespace"{kinds}}}'),
-        Variable(
-            "name", "Name", f'otel_events_runs_total{{{first}, namespace=~"$namespace", workflow=~"$workflow"{kinds}}}'
-        ),
-    )
+    matchers = [f'source="{source}"' if source else 'source=~"$source"']
+    found = [] if source else [Variable("source", "Source", "otel_events_runs_total")]
+    for label in labels:
+        some = ", ".join(matchers) + ("" if label == "namespace" else kinds)
+        found.append(Variable(label, label.capitalize(), f"otel_events_runs_total{{{some}}}"))
+        matchers.append(f'{label}=~"${label}"')
+    return tuple(found)
 
 
 def outcomes(match: str, title: str = "Runs ended, by outcome", width: int = 12) -> Panel:
@@ -130,7 +131,6 @@ def oldest(match: str, by: str = "source, name, phase", width: int = 12) -> Pane
         width=width,
         warn=3600,
         crit=86400,
-        fault=True,
     )
 
 

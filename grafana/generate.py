@@ -61,11 +61,10 @@ def dashboard(of: Dashboard) -> dict[str, Any]:
 def _annotations(of: Dashboard) -> list[dict[str, Any]]:
     if not of.failures:
         return []
-    source = f'source="{of.source}"' if of.source else 'source=~"$source"'
-    expr = (
-        f"sum by (source, name, outcome) (increase(otel_events_runs_total{{{source}, "
-        f'namespace=~"$namespace", kind="{of.kind}", outcome=~"failed|crashed|timed_out"}}[1m])) > 0'
-    )
+    first = [f'source="{of.source}"'] if of.source else []
+    chosen = [f'{one.name}=~"${one.name}"' for one in of.variables if one.name in ("source", "namespace")]
+    match = ", ".join([*first, *chosen, f'kind="{of.kind}"', 'outcome=~"failed|crashed|timed_out"'])
+    expr = f"sum by (source, name, outcome) (increase(otel_events_runs_total{{{match}}}[1m])) > 0"
     return [
         {
             "name": "Failed runs",

@@ -6,10 +6,17 @@ from grafana import common as c
 from grafana.model import Dashboard, Panel, Query, Row
 
 R = c.RATE
+LABELS: dict[str, tuple[str, ...]] = {
+    "flyte": c.DEFINES,
+    "prefect": ("workflow", "name"),
+    "ray": ("workflow", "name"),
+    "clearml": ("name",),
+}
+"""What tells definitions of a source apart: the others are always empty there, and a choice of nothing is none."""
 
 
 def _match(source: str, more: str = "") -> str:
-    return f'source="{source}", namespace=~"$namespace", workflow=~"$workflow", name=~"$name"{more}'
+    return ", ".join([f'source="{source}"', *(f'{label}=~"${label}"' for label in LABELS[source])]) + more
 
 
 def _traces(source: str, kind: str = "workflow") -> Row:
@@ -28,7 +35,12 @@ def _runs(source: str, workflow: str) -> Row:
     match = _match(source, ', kind="workflow"')
     return Row(
         workflow,
-        (c.outcomes(match), c.failure_ratio(match, "namespace, name"), c.durations(match), c.queueing(match)),
+        (
+            c.outcomes(match),
+            c.failure_ratio(match, "namespace, name" if "namespace" in LABELS[source] else "name"),
+            c.durations(match),
+            c.queueing(match),
+        ),
     )
 
 
@@ -49,7 +61,7 @@ FLYTE = Dashboard(
     "otel-events-flyte",
     "otel_events / Flyte",
     "Executions, nodes and tasks of Flyte.",
-    c.chained("", "flyte"),
+    c.chained("", "flyte", LABELS["flyte"]),
     (
         _runs("flyte", "Executions"),
         _tasks("flyte", "Tasks"),
@@ -82,7 +94,7 @@ PREFECT = Dashboard(
     "otel-events-prefect",
     "otel_events / Prefect",
     "Flow runs and task runs of Prefect.",
-    c.chained("", "prefect"),
+    c.chained("", "prefect", LABELS["prefect"]),
     (
         _runs("prefect", "Flow runs"),
         _tasks("prefect", "Task runs"),
@@ -115,7 +127,7 @@ RAY = Dashboard(
     "otel-events-ray",
     "otel_events / Ray",
     "Jobs, tasks and actors of Ray: counters and durations, not gauges of states.",
-    c.chained("", "ray"),
+    c.chained("", "ray", LABELS["ray"]),
     (
         _runs("ray", "Jobs"),
         _tasks("ray", "Tasks and actor methods"),
@@ -125,7 +137,7 @@ RAY = Dashboard(
                 Panel(
                     "Actors alive",
                     "Actors that are alive, by class.",
-                    (Query('sum by (name) (otel_events_ray_actors{namespace=~"$namespace"})', "{{name}}"),),
+                    (Query('sum by (name) (otel_events_ray_actors{workflow=~"$workflow"})', "{{name}}"),),
                     stacked=True,
                     width=8,
                 ),
@@ -134,7 +146,7 @@ RAY = Dashboard(
                     "Restarts over the time shown, by class.",
                     (
                         Query(
-                            'sum by (name) (increase(otel_events_ray_actor_restarts_total{namespace=~"$namespace"}[$__range]))',
+                            'sum by (name) (increase(otel_events_ray_actor_restarts_total{workflow=~"$workflow"}[$__range]))',
                             "{{name}}",
                             instant=True,
                         ),
@@ -161,13 +173,13 @@ CLEARML = Dashboard(
     "otel-events-clearml",
     "otel_events / ClearML",
     "Tasks (experiments) of ClearML and the scalars that they report.",
-    c.chained("", "clearml"),
+    c.chained("", "clearml", LABELS["clearml"]),
     (
         Row(
             "Tasks",
             (
                 c.outcomes(_match("clearml")),
-                c.failure_ratio(_match("clearml"), "namespace"),
+                c.failure_ratio(_match("clearml"), "name"),
                 c.durations(_match("clearml")),
                 c.queueing(_match("clearml")),
                 c.active(_match("clearml")),
