@@ -20,6 +20,8 @@ import otel_events
 from otel_events.instrument.clearml import ClearMLInstrumentor
 
 EPOCHS = 3
+QUIET = {"detect_repository": False}
+"""Nothing is asked of git."""
 
 
 @otel_events.task
@@ -45,7 +47,7 @@ def main() -> None:
     otel_events.configure()
     ClearMLInstrumentor().instrument()
     Task.set_offline(offline_mode="--offline" in sys.argv)
-    task = Task.init("otel-events", "training", reuse_last_task_id=False, auto_connect_frameworks=False)
+    task = Task.init("otel-events", "training", reuse_last_task_id=False, auto_connect_frameworks=QUIET)
     print(f"task {task.id}", flush=True)
     print(f"accuracy {train(task):.3f}", flush=True)
     if "--fail" in sys.argv:
