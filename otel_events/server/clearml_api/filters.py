@@ -22,6 +22,10 @@ Test = Callable[[Document], bool]
 
 MAX_PATTERN = 1_000
 """Characters of a regular expression in a question."""
+MAX_REPEATS = 2
+"""In a regular expression: repeats, options, and groups with either or a choice in them."""
+MAX_SEARCHED = 256
+"""Characters of a text that are searched."""
 
 LISTS = (
     *("user", "project", "type", "status", "parent", "task", "framework", "company", "uri", "path"),
@@ -169,9 +173,44 @@ def _like(fields: list[str], pattern: object, join: Callable[[Iterable[bool]], b
     """A regular expression that is found in all or one of the fields."""
     if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
         raise failed_validation(f"error for field '{fields[0]}'. a pattern has at most {MAX_PATTERN} characters")
+    if (exact := _EXACT.fullmatch(pattern)) and not flags:
+        text = _ESCAPED.sub(r"\1", exact[1])
+        return lambda document: join(any(str(one) == text for one in members(document, name)) for name in fields)
+    if not _is_quick(pattern):
+        raise failed_validation(f"error for field '{fields[0]}'. {pattern[:100]!r} could take for ever: fewer repeats")
     try:
         search = re.compile(pattern, flags).search
-    except (re.error, OverflowError, RecursionError) as error:
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:  # the last where warnings are errors
         told = f"error for field '{fields[0]}'. {pattern[:100]!r} is no regular expression: {error}"
         raise failed_validation(told) from None
-    return lambda document: join(any(search(str(one)) for one in members(document, name)) for name in fields)
+    return lambda document: join(
+        any(search(str(one)[:MAX_SEARCHED]) for one in members(document, name)) for name in fields
+    )
+
+
+_EXACT = re.compile(r"\^((?:[^\\^$.|?*+()\[\]{}]|\\\W)*)\$")
+"""A text as it is, which is what clients ask for most."""
+_ESCAPED = re.compile(r"\\(\W)")
+_TOKENS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\??|[)|]|[*+?]|\{", re.DOTALL)
+
+
+def _is_quick(pattern: str) -> bool:
+    """Whether a search must end soon: Python's own may try each way through nested repeats, and nobody else runs
+    meanwhile. No repeat of a group that has a repeat or a choice, and MAX_REPEATS of both in all."""
+    groups, count = [False], 0
+    for token in _TOKENS.finditer(pattern):
+        sign = token[0]
+        if sign in ("(", "(?"):
+            groups.append(False)
+        elif sign == "|":
+            groups[-1] = True
+        elif sign == ")" and len(groups) > 1:
+            varies = groups.pop()
+            if varies and pattern[token.end() : token.end() + 1] in ("*", "+", "{"):
+                return False
+            count += varies
+            groups[-1] = groups[-1] or varies
+        elif sign in ("*", "+", "?", "{"):
+            groups[-1] = True
+            count += 1
+    return count <= MAX_REPEATS

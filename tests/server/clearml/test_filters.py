@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -82,6 +83,51 @@ def test_times(asked: Any, fitting: bool) -> None:
     document = {"created": "2026-01-02T00:00:00.000000+00:00"}
     assert fits(document, created=asked) is fitting
     assert not fits({}, created=asked)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting"),
+    [
+        ("^a.b$", ["a.b", "axb"]),
+        (r"^a\.b$", ["a.b"]),
+        (r"^a\ \-\ b/c$", ["a - b/c"]),
+        ("b", ["a.b", "axb", "a - b/c"]),
+        ("^(a.b|a.b/.*)$", ["a.b", "axb"]),
+        (r"^axb(| #\d+)$", ["axb"]),
+        ("A", []),
+        ("[)]*x{1}", ["axb"]),
+    ],
+)
+def test_names(pattern: str, fitting: list[str]) -> None:
+    assert [one for one in ("a.b", "axb", "a - b/c") if fits({"name": one}, name=pattern)] == fitting
+
+
+NEVER = (
+    *("(a+)+$", "((a|b)*x)*", "(?:a|aa)+$", "(a*){9}", ".*.*.*x", "(.*.*)*", "([(]a*)+", "(a?){30}a{30}"),
+    *("a?" * 30 + "a" * 30, "(a|aa)" * 30 + "x"),
+)
+
+
+@pytest.mark.parametrize("pattern", NEVER)
+def test_a_search_that_may_never_end_is_400_12(pattern: str) -> None:
+    for name in ("name", "_any_"):
+        question: dict[str, Any] = {name: {"fields": ["name"], "pattern": pattern} if name == "_any_" else pattern}
+        with pytest.raises(ApiError) as raised:
+            fits({"name": "a" * 256}, **question)
+        assert (raised.value.code, raised.value.subcode) == (400, 12)
+
+
+@given(st.text("ab()|*+?{}[]^$.\\1,", max_size=20))
+def test_what_may_be_asked_is_answered_soon(pattern: str) -> None:
+    with suppress(ApiError):  # hypothesis holds each example to its deadline
+        fits({"name": "ab" * 128}, name=pattern)
+
+
+@given(st.text(max_size=10), st.text(max_size=10))
+def test_an_exact_name_is_that_name(name: str, other: str) -> None:
+    pattern = f"^{re.escape(name)}$"
+    assert fits({"name": name}, name=pattern)
+    assert fits({"name": other}, name=pattern) is (name == other)
 
 
 @given(st.lists(st.sampled_from(["__$all", "__$any", "__$not", "__$nop", "-a", "a", "b", None]), max_size=6))
