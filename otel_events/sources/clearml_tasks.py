@@ -90,7 +90,7 @@ def _one(call: Call) -> Iterator[AnyEvent]:
     if not task:
         yield from (_other(call, one) for one in _named(call.body))
         return
-    if call.endpoint in STATUS:
+    if call.endpoint in STATUS and call.data.get("updated") != 0:  # at 0 the status stayed as it was
         yield _change(call, task)
     elif call.endpoint == "tasks.add_or_update_artifacts":
         yield from _artifacts(call, task, call.body.get("artifacts"))

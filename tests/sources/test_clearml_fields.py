@@ -245,3 +245,11 @@ def test_what_is_no_call_is_refused_with_what_to_do(record: bytes) -> None:
 
 def test_the_source_is_found_by_its_name() -> None:
     assert decoder("clearml") is decode
+
+
+def test_a_call_that_left_the_status_as_it_was_is_no_phase() -> None:
+    (told,) = decode(call("tasks.dequeue", {"task": "t"}, {"dequeued": 1, "updated": 0, "fields": {}}))
+    assert isinstance(told, Log)
+    (back,) = decode(call("tasks.dequeue", {"task": "t"}, {"updated": 1, "fields": {"status": "stopped"}}))
+    assert isinstance(back, PhaseChange)
+    assert (back.phase, back.native) == ("cancelled", "stopped")

@@ -33,6 +33,8 @@ log = logging.getLogger("otel_events.clearml")
 
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 LOGIN = "auth.login"
+SINCE: Version = (1, 0)
+"""The version of the login."""
 WORKER_HEADERS = ("x-clearml-worker", "x-trains-worker")
 
 
@@ -72,7 +74,8 @@ class Api:
                 raise ApiError(404, 0, f"Unable to find endpoint for name {at.name} and version {at.version}")
             return await self._answer(request, at, row)
         except ApiError as error:
-            body = wire.envelope(at, row.version if row else None, {}, error)
+            actual = row.version if row else SINCE if at is not None and at.name == LOGIN else None
+            body = wire.envelope(at, actual, {}, error)
             return Response(body, error.code, media_type="application/json")
 
     def _login(self, request: Request, at: wire.Asked) -> Response:
@@ -82,7 +85,7 @@ class Api:
         if not authorization:
             raise ApiError(401, 20, "Unauthorized (missing credentials)")
         _, token = self._access.login(authorization)
-        answer = Response(wire.envelope(at, (1, 0), {"token": token}), media_type="application/json")
+        answer = Response(wire.envelope(at, SINCE, {"token": token}), media_type="application/json")
         answer.set_cookie(COOKIE, token, max_age=LIFE, httponly=True, samesite="strict")
         return answer
 
