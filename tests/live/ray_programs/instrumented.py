@@ -168,6 +168,8 @@ def main(seen: str) -> dict[str, Any]:
     found["hooked"] = ray.get(hooked.remote())
     found["session"] = ray.get_runtime_context().get_session_name()
     found["job"] = ray.get_runtime_context().get_job_id()
+    # Ray ends workers without notice, with what they told in the last moment: those of actors with the last handle.
+    time.sleep(5)
     return found
 
 
@@ -182,7 +184,6 @@ if __name__ == "__main__":
     ray.init(runtime_env=given)
     told = main(str(SEEN))
     told["untouched"] = given == before
-    time.sleep(5)  # Ray kills its workers without notice, with what they told in the last moment
     ray.shutdown()
     RayInstrumentor().uninstrument()
     told["restored"] = ray.init is original and otel_events.current_run() is None
