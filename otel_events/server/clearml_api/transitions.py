@@ -225,10 +225,10 @@ def _emptied(task: Document, clear_all: bool) -> Document:
 def drop_models(service: Service, call: Call, task: str) -> tuple[int, int]:
     """(how many of the task's models were deleted, how many lost their task): those that are published, or that
     another task takes in, stay."""
-    used = {one.get("model") for other in service.store.find(TASK) if other["id"] != task
-            for one in other.get("models", {}).get("input") or ()}  # fmt: skip
+    models = service.store.find(MODEL, where={"task": task})
+    used = _taken_in_elsewhere(service, task) if models else set()
     deleted = kept = 0
-    for model in service.store.find(MODEL, where={"task": task}):
+    for model in models:
         if model.get("ready") or model["id"] in used or call.data.get("delete_output_models") is False:
             service.store.change(MODEL, model["id"], lambda one: {**one, "task": None, **touched(call)})
             kept += 1
@@ -236,6 +236,11 @@ def drop_models(service: Service, call: Call, task: str) -> tuple[int, int]:
             service.store.delete(Owner(model["id"], True))
             deleted += service.store.remove(MODEL, model["id"])
     return deleted, kept
+
+
+def _taken_in_elsewhere(service: Service, task: str) -> set[Any]:
+    others = (one for one in service.store.find(TASK) if one["id"] != task)
+    return {one.get("model") for other in others for one in other.get("models", {}).get("input") or ()}
 
 
 def many(answer: Told, *shown: str) -> Told:
