@@ -55,8 +55,9 @@ def _tell(task: Any, endpoint: str, req: Any, answer: Any) -> None:
     name = name_of(task) if task.id == id_ else ""
     if endpoint == "tasks.started":
         body = _facts(task) | body
-    fields = getattr(getattr(answer, "response", None), "fields", None)
-    call = Call(endpoint, time.time_ns(), {**body, "task": id_}, {"fields": fields} if fields else {})
+    response = getattr(answer, "response", None)
+    data = {part: told for part in ("fields", "updated") if (told := getattr(response, part, None)) is not None}
+    call = Call(endpoint, time.time_ns(), {**body, "task": id_}, data)
     reports.flush()
     for event in clearml_tasks.decode(call):
         emit(msgspec.structs.replace(event, run=task_run(id_, name)))
