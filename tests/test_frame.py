@@ -132,6 +132,8 @@ def test_every_import_is_declared() -> None:
     for path in sorted((ROOT / "otel_events").rglob("*.py")):
         for top in {name.partition(".")[0] for name in imports(path)} - {"otel_events", *sys.stdlib_module_names}:
             owners = {canonicalize_name(owner) for owner in homes.get(top, [])}
+            if path.is_relative_to(ROOT / "otel_events" / "instrument" / top):
+                continue  # the package that is instrumented: its plug-in loads this file
             assert owners & declared, f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not ask for"
 
 
