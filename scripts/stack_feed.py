@@ -40,11 +40,10 @@ def _decoded(source: str, records: Iterable[Record | Refused]) -> list[AnyEvent]
     return [event for event in decode_records(source, decoder(source), list(records)).events if event.run.id]
 
 
-def moved(events: Sequence[AnyEvent], number: int, now: int) -> list[AnyEvent]:
-    """The events as of now, squeezed into LONGEST, of runs and with ids that no other ``number`` has."""
+def moved(events: Sequence[AnyEvent], mark: str, now: int) -> list[AnyEvent]:
+    """The events as of now, squeezed into LONGEST, of runs and with ids that end in ``mark``: of no other telling."""
     first, last = min(event.time for event in events), max(event.time for event in events)
     squeeze = max(1.0, (last - first) / LONGEST)
-    mark = f"~{number}"
 
     def marked(name: str | None) -> str | None:
         return name and name + mark
@@ -59,11 +58,16 @@ def moved(events: Sequence[AnyEvent], number: int, now: int) -> list[AnyEvent]:
     return found
 
 
+def mark(number: int, case: int) -> str:
+    """Of a case in a wave: recorded cases were made of the same few run ids."""
+    return f"~{number}.{case}"
+
+
 def wave(url: str, cases: Iterable[Case], number: int) -> int:
     """Send all cases as of now to a gateway; how many events there were."""
     sent = 0
-    for _, events in cases:
-        told = moved(events, number, time.time_ns()) if events else []
+    for case, (_, events) in enumerate(cases):
+        told = moved(events, mark(number, case), time.time_ns()) if events else []
         for at in range(0, len(told), BATCH):
             post(url, told[at : at + BATCH])
         sent += len(told)
