@@ -1,6 +1,6 @@
 """``make stack``: the gateway, both collectors, Prometheus and Jaeger as processes on loopback, until Ctrl-C.
 
-    python scripts/stack.py [--folder DIR] [--demo]
+    python scripts/stack.py [--folder DIR] [--free-ports] [--demo]
 
 ``--demo`` plays the bundled records again and again, as if they happened now. What each process says is in DIR/*.log.
 Rules and alerts are those of collector/prometheus/. Grafana itself has no build from modules: point one at the
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ import yaml
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.stack_binaries import COLLECTOR, ROOT, binary
+from scripts.stack_binaries import COLLECTOR, ROOT, BuildError, binary
 
 READY_WITHIN = 120
 """Seconds: a busy machine starts five processes."""
@@ -83,7 +84,13 @@ class Stack:
         for name in names or NAMES:
             with (self.folder / f"{name}.log").open("ab") as log:
                 environ = os.environ | self._environ(name) | self.environ.get(name, {})
-                self.processes[name] = subprocess.Popen(self._command(name), env=environ, stdout=log, stderr=log)
+                self.processes[name] = subprocess.Popen(
+                    self._command(name),
+                    env=environ,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is ours alone: we end them in order, the senders first
+                )
         for name in names or NAMES:
             self._await(name)
 
@@ -258,18 +265,19 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, help="where queues, metrics and logs are kept (a new one, gone at the end)"
     )
+    parser.add_argument("--free-ports", action="store_true", help="any ports that are free, not the usual ones")
     parser.add_argument("--demo", action="store_true", help="play the bundled records again and again, as of now")
     options = parser.parse_args()
-    with contextlib.ExitStack() as held:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as held:
         folder = options.folder or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="otel-events-stack-")))
         print("starting (binaries that are not there are built first: minutes, once)", flush=True)
         try:
-            stack = held.enter_context(running(Stack(folder, DEFAULTS)))
-        except (RuntimeError, OSError) as error:
+            stack = held.enter_context(running(Stack(folder, free_ports() if options.free_ports else DEFAULTS)))
+        except (RuntimeError, OSError, BuildError) as error:
             print(error, file=sys.stderr)
             return 1
-        with contextlib.suppress(KeyboardInterrupt):
-            _serve(stack, options.demo)
+        _serve(stack, options.demo)
     return 0
 
 
