@@ -265,7 +265,7 @@ RUN = Dashboard(
                     "What became of each attempt, as its log events tell, at once and before the span is sent.",
                     (
                         Query(
-                            '{service_name="otel_events"} | trace_id="$trace_id" | event_name=~"otel_events.run.+"',
+                            f'{{service_name="otel_events"}} | trace_id="$trace_id" | {c.CHANGE}',
                             backend="loki",
                         ),
                     ),
@@ -286,7 +286,7 @@ RUN = Dashboard(
                     "Decks, plots, images, tables and artifacts of the run: where they are.",
                     (
                         Query(
-                            '{service_name="otel_events"} | trace_id="$trace_id" | event_name=~"otel_events.(report|stat)"',
+                            '{service_name="otel_events"} | trace_id="$trace_id" | otel_events_report_name!="" or otel_events_stat_name!=""',
                             backend="loki",
                         ),
                     ),
