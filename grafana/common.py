@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana.model import Panel, Query, Variable
 
 CHANGE = 'otel_events_phase_native!=""'
-"""In LogQL: a phase change. Loki keeps attributes of records, and not their event name (3.5 and 3.7)."""
+"""In LogQL: a phase change. Loki keeps attributes of records, and not their event name (tried: 3.7.8)."""
 BAD = 'outcome=~"failed|crashed|timed_out"'
 RATE = "$__rate_interval"
 

@@ -104,7 +104,10 @@ class Stack:
         """End all, the senders first."""
         for name in reversed(NAMES):
             if process := self.processes.pop(name, None):
-                process.terminate()
+                if name == "jaeger":
+                    process.kill()  # its store is memory, and it takes ten seconds to end by itself
+                else:
+                    process.terminate()
                 try:
                     process.wait(30)
                 except subprocess.TimeoutExpired:
