@@ -473,17 +473,3 @@ assert "grpc" not in sys.modules
         environ |= {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
         environ["OTEL_EVENTS_GATEWAY"] = "http://127.0.0.1:9"
     subprocess.run([sys.executable, "-c", code], check=True, env=environ, timeout=60)
-
-
-def test_importing_takes_less_than_the_bound() -> None:
-    """150 ms; the best of a few, as the machine may be busy. CPU time: another process's work is not ours."""
-    code = """import time
-began = time.process_time()
-from otel_events import configure, current_context, task, workflow
-print(time.process_time() - began)
-"""
-    took = [
-        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
-        for _ in range(5)
-    ]
-    assert min(took) < 0.150
