@@ -469,13 +469,14 @@ def test_self_metrics() -> None:
     metrics.taken("flyte", 3, 1)
     metrics.late("flyte")
     metrics.dead_letter("flyte")
-    metrics.dropped("age", 4)
+    metrics.dropped("disk_full", 4)
     metrics.illegal(2)
     metrics.journal(10, 2048, 1.5)
     by_source = {"records_received": 5.0, "events_accepted": 3.0, "events_duplicate": 1.0, "events_late": 1.0}
     for name, value in {**by_source, "dead_letters": 1.0}.items():
         assert values(metrics, f"otel_events_{name}_total") == {("flyte",): value}
-    assert values(metrics, "otel_events_dropped_total") == {("age",): 4.0}
+    none = {(reason,): 0.0 for reason in ("journal_full_unsent", "queue_full", "retention")}
+    assert values(metrics, "otel_events_dropped_total") == {("disk_full",): 4.0, **none}
     assert values(metrics, "otel_events_illegal_transitions_total") == {(): 2.0}
     for name, value in {"events": 10.0, "bytes": 2048.0, "oldest_unacked_seconds": 1.5}.items():
         assert values(metrics, f"otel_events_journal_{name}") == {(): value}

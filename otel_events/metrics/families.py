@@ -37,6 +37,8 @@ ENDINGS = (*OUTCOMES, INCOMPLETE)
 """Values of ``outcome`` whose counters start at 0 when a definition is first seen."""
 
 SIGNALS = ("traces", "metrics", "logs")
+LIMITS = ("journal_full_unsent", "disk_full", "queue_full", "retention")
+"""Reasons to let events go that every process can have."""
 REFUSALS = ("conflict", "families", "name", "value")
 """Why a stat is in no family: its name is taken by another type; STAT_CAP families are there already; its name has no
 letter or digit; it is not finite or below 0, which only a gauge may be."""

@@ -109,6 +109,7 @@ class Metrics:
         store[table.BUILD.name].cell(tuple(build[label] for label in table.BUILD.labels)).value = 1.0
         store[table.ILLEGAL.name].start([()])
         store[table.REFUSED.name].start((reason,) for reason in table.REFUSALS)
+        store[table.DROPPED.name].start((reason,) for reason in table.LIMITS)
         for family in (table.SENT, table.FAILED, table.RETRIED):
             store[family.name].start((signal,) for signal in table.SIGNALS)
         bounded = (family for family in FAMILIES if family.labels[:1] == ("source",))
