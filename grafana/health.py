@@ -201,7 +201,7 @@ HEALTH = Dashboard(
                 ),
                 _otelcol(
                     "Failed to send",
-                    "What its exporters could not send, a second, each try counted.",
+                    "What its exporters gave up, a second: refused for good by the next hop, so lost. What is tried again is not in it.",
                     "exporter_send_failed",
                     fault=True,
                     crit=0.001,

@@ -53,6 +53,9 @@ COLLECTORS = (
 EXPECTED = {
     **{f"alert {name}": expr for name, expr in ALERTS.items()},
     **{f"panel {name}": expr for name, expr in PANELS.items()},
+    "alert OtelEventsCollectorRefusing for what was given up": (
+        f"({ALERTS['OtelEventsCollectorRefusing']}) and on (job) otelcol_exporter_send_failed_spans_total > 0"
+    ),
     **{f"counter {name}": f"otel_events_{name}_total > 0" for name in COUNTERS},
     **{f"counter {name}": f"{name} > 0" for name in COLLECTORS},
 }
@@ -161,7 +164,12 @@ def refused(day: BadDay) -> None:
     """The agent shows a wrong token; then neither collector has room; then the agent is gone."""
     stack, url = day.stack, day.stack.url("agent_http")
     restart(stack, "agent", environ={"NEXT_TOKEN": "wrong"})
-    day.until("counter otelcol_exporter_send", "panel otel-events-health", meanwhile=lambda: broken.offer(url))
+    day.until(
+        "counter otelcol_exporter_send",
+        "alert OtelEventsCollectorRefusing for",
+        "panel otel-events-health",
+        meanwhile=lambda: broken.offer(url),
+    )
     restart(stack, "collector", config=FULL)
     restart(stack, "agent", config=CROWDED)
     day.until("counter otelcol", "alert OtelEventsCollector", meanwhile=lambda: broken.offer(url))
