@@ -129,6 +129,15 @@ def test_runs_and_stats_are_counted(which: str, request: pytest.FixtureRequest) 
     assert sum(one.value for one in last.values() if one.name == "otel_events_stat_added_total") == 4
 
 
+def test_what_is_interrupted_is_cancelled_and_let_go_of(tmp_path: Path) -> None:
+    interpreter = python("flyte2")
+    with CaptureServer() as collector:
+        command = (interpreter.with_name("opentelemetry-instrument"), interpreter, PROGRAMS / "interrupted.py")
+        assert "left 0" in run(tmp_path, *command, **collector.environ("http/protobuf")).stdout
+        ends = Counter((one.name, one.attributes.get("otel_events.outcome")) for one in collector.spans())
+    assert ends == {("RUN interrupted.gives_up", "cancelled"): 1, ("interrupted.gives_up", "cancelled"): 1}
+
+
 def test_uninstrument_restores_everything(tmp_path: Path) -> None:
     assert run(tmp_path, python("flyte2"), PROGRAMS / "restored.py").stdout.splitlines()[-1] == "restored"
 

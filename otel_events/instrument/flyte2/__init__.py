@@ -23,7 +23,7 @@ from otel_events.pipeline.live import fault
 _logger = logging.getLogger("otel_events")
 
 SUPPORTED = ("flyte ~= 2.12",)
-RECORDER, OBSERVE = "flyte._persistence._recorder", "flyte._observe"
+RECORDER, OBSERVE, RUN = "flyte._persistence._recorder", "flyte._observe", "flyte._run"
 
 
 class Hook(NamedTuple):
@@ -41,6 +41,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("record_attempt_start", hooks.attempt_start),
     Hook("record_attempt_complete", hooks.attempt_complete),
     Hook("record_attempt_failure", hooks.attempt_failure),
+    Hook("record_failure", hooks.failure),
     Hook("record_complete", hooks.complete),
 )
 
@@ -59,7 +60,7 @@ class Flyte2Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
             if conflict.found:  # another version; where there is none, there is nothing to say
                 _logger.warning("flyte is not instrumented: %s", conflict)
             return
-        for name, put in ((RECORDER, self._wrap), (OBSERVE, self._observe)):
+        for name, put in ((RECORDER, self._wrap), (OBSERVE, self._observe), (RUN, self._guard)):
             register_post_import_hook(self._imported(self._on, put), name)
 
     def _imported(self, of: object, put: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -81,6 +82,12 @@ class Flyte2Instrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
             original = of.__dict__[hook.name]
             setattr(of, hook.name, hooks.told(original, hook.tell))
             self._kept.append((of, hook.name, original))
+
+    def _guard(self, module: Any) -> None:
+        of = module._Runner
+        original = of.__dict__["_run_local"]
+        of._run_local = hooks.interruptible(original)
+        self._kept.append((of, "_run_local", original))
 
     def _observe(self, module: Any) -> None:
         observer = Observer(module)

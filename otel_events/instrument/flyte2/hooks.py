@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -83,8 +85,33 @@ def tell(action: Action, phase: str, error: Error | None = None, when: int = 0) 
 # --- the run itself ---------------------------------------------------------------------------------------------------
 
 
+_at_hand: ContextVar[Any] = ContextVar("otel_events_flyte_recorder", default=None)
+"""The recorder of the local run that this task of asyncio makes."""
+
+
+def interruptible(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """The coroutine that makes a local run: one that is interrupted (Ctrl-C, cancelled) is told to no recorder."""
+
+    @wraps(original)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        before = _at_hand.set(None)
+        try:
+            return await original(*args, **kwargs)
+        except (KeyboardInterrupt, CancelledError):
+            try:
+                _end(_at_hand.get(), "", "cancelled")
+            except Exception as error:  # noqa: BLE001  # as in ``told``
+                fault("the instrumentation of flyte", error)
+            raise
+        finally:
+            _at_hand.reset(before)
+
+    return call
+
+
 def root_start(recorder: Any, *, task_name: str) -> None:
     _recorded[recorder] = Recorded(task_name)
+    _at_hand.set(recorder)
     for call in BEFORE_RUN:
         call()
 
@@ -126,17 +153,21 @@ def root_failure(recorder: Any, *, error: str) -> None:
     _end(recorder, error)
 
 
-def _end(recorder: Any, error: str | None) -> None:
-    recorded = _recorded.pop(recorder, None)
+def _end(recorder: Any, error: str | None, phase: str = "failed") -> None:
+    """``error``: None where all went well; else what is still under way is cancelled with the run."""
+    recorded = _recorded.pop(recorder, None) if recorder is not None else None
     if recorded is None:
         return
-    root = _root(recorder, recorded)
+    root, actions = _root(recorder, recorded), list(recorded.actions.values())
     if error is None:
         tell(root, "succeeded")
     else:
-        last = next((one.error for one in reversed(recorded.actions.values()) if one.error is not None), None)
-        tell(root, "failed", _error(last, error))
-    for action in recorded.actions.values():
+        for action in actions:
+            if not action.ended:
+                _ended(action, "cancelled", "miss")
+        last = next((one.error for one in reversed(actions) if one.error is not None), None)
+        tell(root, phase, _error(last, error) if phase == "failed" else None)
+    for action in actions:
         _under_way.pop(action.run.id, None)
 
 
@@ -179,6 +210,13 @@ def attempt_failure(recorder: Any, *, action_id: str, attempt_num: int, error: s
     if action is not None:
         timed_out = type(action.error).__name__ in ("TimeoutError", "TaskTimeoutError")
         _ended(action, "timed_out" if timed_out else "failed", "miss", _error(action.error, error))
+
+
+def failure(recorder: Any, *, action_id: str, error: str) -> None:
+    """Of what was not attempted: a condition that nobody met in time, or that was called off."""
+    action = _of(recorder, action_id)
+    if action is not None and not action.ended:
+        _ended(action, "failed", "miss", _error(action.error, error))
 
 
 def complete(recorder: Any, *, action_id: str, **more: Any) -> None:  # as above

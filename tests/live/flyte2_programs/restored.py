@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from flyte import _observe
+from flyte import _observe, _run
 from flyte._persistence._recorder import RunRecorder
 
 from otel_events.instrument.flyte2 import HOOKS, Flyte2Instrumentor
 
 
 def found() -> list[Any]:
-    return [RunRecorder.__dict__[hook.name] for hook in HOOKS] + list(_observe._observers)
+    run = _run._Runner.__dict__["_run_local"]
+    return [RunRecorder.__dict__[hook.name] for hook in HOOKS] + [run, *_observe._observers]
 
 
 if __name__ == "__main__":
