@@ -15,7 +15,7 @@ _SELECT = "SELECT series, slot, iter, time, received, worker, body FROM report"
 
 def _shown(series: Series) -> str:
     """The rows of a series that have an iteration; an image without a URL is nothing to show."""
-    return "series = ?1 AND slot = 0" + (" AND url <> ''" if series.type == IMAGE else "")
+    return "series = :series AND slot = 0" + (" AND url <> ''" if series.type == IMAGE else "")
 
 
 def reports(
@@ -31,8 +31,8 @@ def reports(
             if not kept:
                 continue
             bottom = kept[-1]
-        within = f"{_shown(s)} AND iter BETWEEN ?2 AND ?3"
-        rows = db.execute(f"{_SELECT} WHERE {within} ORDER BY iter DESC, key", (s.id, *_range(bottom, high)))
+        within = f"{_shown(s)} AND iter BETWEEN :low AND :high"
+        rows = db.execute(f"{_SELECT} WHERE {within} ORDER BY iter DESC, key", _values(s, bottom, high))
         found += [events.report(row) for row in rows]
     return found
 
@@ -43,10 +43,10 @@ def iterations(
     way = "ASC" if up else "DESC"
     found: set[int] = set()
     for s in series:
-        within = f"{_shown(s)} AND iter BETWEEN ?2 AND ?3"
+        within = f"{_shown(s)} AND iter BETWEEN :low AND :high"
         rows = db.execute(
-            f"SELECT DISTINCT iter FROM report WHERE {within} ORDER BY iter {way} LIMIT ?4",
-            (s.id, *_range(low, high), newest),
+            f"SELECT DISTINCT iter FROM report WHERE {within} ORDER BY iter {way} LIMIT :newest",
+            _values(s, low, high) | {"newest": newest},
         )
         found.update(row[0] for row in rows)
     return sorted(found, reverse=not up)[:newest]
@@ -59,7 +59,7 @@ def span(db: sqlite3.Connection, series: Series) -> Bounds:
         text = f"SELECT count(*), min(newest), max(newest) FROM ({newest})"
     else:
         text = f"SELECT count(*), min(iter), max(iter) FROM report WHERE {shown}"
-    return Bounds(*db.execute(text, (series.id,)).fetchone())
+    return Bounds(*db.execute(text, {"series": series.id}).fetchone())
 
 
 def overwritten(db: sqlite3.Connection, series: Series) -> int | None:
@@ -67,10 +67,12 @@ def overwritten(db: sqlite3.Connection, series: Series) -> int | None:
     newest = f"SELECT url FROM report WHERE {shown} ORDER BY iter DESC, url DESC LIMIT 1"
     row = db.execute(
         f"SELECT DISTINCT iter FROM report WHERE {shown} AND url = ({newest}) ORDER BY iter DESC LIMIT 1 OFFSET 1",
-        (series.id,),
+        {"series": series.id},
     ).fetchone()
     return None if row is None else row[0]
 
 
-def _range(low: int | None, high: int | None) -> tuple[int, int]:
-    return (_LOW if low is None else max(_LOW, low), _HIGH if high is None else min(_HIGH, high))
+def _values(series: Series, low: int | None, high: int | None) -> dict[str, int]:
+    """What the statements above name: the series, and a range of iterations within 64 bits."""
+    bottom, top = _LOW if low is None else max(_LOW, low), _HIGH if high is None else min(_HIGH, high)
+    return {"series": series.id, "low": bottom, "high": top}

@@ -75,9 +75,9 @@ def bounds(db: sqlite3.Connection, series: Series, axis: Literal["iter", "timest
     if low is None:
         return Bounds(0, None, None)
     others = db.execute(
-        "SELECT (SELECT count(*) FROM point WHERE series = ?1 AND slot > 0)"
-        f" + (SELECT count(*) FROM point WHERE series = ?1 AND slot = 0 AND iter = {SINGLE_VALUE})",
-        (series.id,),
+        "SELECT (SELECT count(*) FROM point WHERE series = :series AND slot > 0)"
+        f" + (SELECT count(*) FROM point WHERE series = :series AND slot = 0 AND iter = {SINGLE_VALUE})",
+        {"series": series.id},
     ).fetchone()[0]
     return Bounds(series.events - others, low[0], high[0])
 

@@ -104,9 +104,9 @@ def _rows(db: sqlite3.Connection, series: int, kind: int, budget: int) -> int:
     spent = 0
     if kind == _SCALAR:
         spent = db.execute(
-            "DELETE FROM point WHERE series = ?1 AND (slot, iter) IN"
-            " (SELECT slot, iter FROM point WHERE series = ?1 ORDER BY slot, iter LIMIT ?2)",
-            (series, budget),
+            "DELETE FROM point WHERE series = :series AND (slot, iter) IN"
+            " (SELECT slot, iter FROM point WHERE series = :series ORDER BY slot, iter LIMIT :budget)",
+            {"series": series, "budget": budget},
         ).rowcount
     elif kind != _LOG:
         text = "DELETE FROM report WHERE id IN (SELECT id FROM report WHERE series = ? LIMIT ?)"
