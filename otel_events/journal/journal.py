@@ -104,9 +104,10 @@ class Journal(Reader):
         try:
             with schema.told(path, "open"):
                 db, opened = repair.open_file(path, durability, clock)
-                retain.cap(db, max_bytes)
-                retention = retain.Retention(path, db, limits, reserve=durability != "off")
-                return cls(path, db, lock, retention, clock, seen_limit, opened)
+                with schema.closed_on_error(db):
+                    retain.cap(db, max_bytes)
+                    retention = retain.Retention(path, db, limits, reserve=durability != "off")
+                    return cls(path, db, lock, retention, clock, seen_limit, opened)
         except BaseException:
             lock.release()
             raise

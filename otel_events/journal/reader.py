@@ -93,7 +93,8 @@ class Reader:
             raise JournalError(f"no journal at {path}; `otel-events replay` or `serve` with --journal makes one")
         with schema.told(path, "read"):
             db = schema.connect(path, "ro")
-            _check(path, db)
+            with schema.closed_on_error(db):
+                _check(path, db)
         return cls(path, db, clock)
 
     def close(self) -> None:

@@ -75,11 +75,8 @@ def open_file(
         _create(path)
         _sync_folder(path.parent)
     db = schema.connect(path, "rw")
-    try:
+    with schema.closed_on_error(db):
         schema.prepare(db, durability)
-    except BaseException:
-        db.close()
-        raise
     return db, report
 
 

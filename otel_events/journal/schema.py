@@ -100,12 +100,23 @@ def connect(path: Path, mode: Literal["rw", "ro"], damaged: bool = False) -> sql
     """
     quoted = path.absolute().as_uri()
     db = sqlite3.connect(f"{quoted}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
-    if damaged:
-        db.execute("PRAGMA writable_schema = ON")
-    db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text must not raise
-    db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    with closed_on_error(db):
+        if damaged:
+            db.execute("PRAGMA writable_schema = ON")
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text must not raise
+        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return db
+
+
+@contextmanager
+def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection that cannot be handed on, before the error goes on: the garbage collector warns of others."""
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 def prepare(db: sqlite3.Connection, durability: Durability) -> None:

@@ -83,10 +83,21 @@ def connect(path: Path, mode: Literal["rwc", "ro"], cache_kib: int = _CACHE_KIB)
     """A connection in autocommit: transactions are begun by hand."""
     quoted = path.absolute().as_uri()
     db = sqlite3.connect(f"{quoted}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
-    db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    db.execute(f"PRAGMA cache_size = -{cache_kib}")
-    db.execute("PRAGMA temp_store = MEMORY")
+    with closed_on_error(db):
+        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        db.execute(f"PRAGMA cache_size = -{cache_kib}")
+        db.execute("PRAGMA temp_store = MEMORY")
     return db
+
+
+@contextmanager
+def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection that cannot be handed on, before the error goes on: the garbage collector warns of others."""
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 def prepare(db: sqlite3.Connection, durability: Literal["full", "normal"]) -> None:

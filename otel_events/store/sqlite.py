@@ -59,11 +59,12 @@ class SqliteStore:
         try:
             with schema.told(path, "open"):
                 self._db = schema.connect(path, "rwc")
-                schema.prepare(self._db, durability)
-                if max_bytes is not None:
-                    size = int(self._db.execute("PRAGMA page_size").fetchone()[0])
-                    self._db.execute(f"PRAGMA max_page_count = {max(64, (max_bytes + max_bytes // 4) // size)}")
-                self._writer = Writer(self._db)
+                with schema.closed_on_error(self._db):
+                    schema.prepare(self._db, durability)
+                    if max_bytes is not None:
+                        size = int(self._db.execute("PRAGMA page_size").fetchone()[0])
+                        self._db.execute(f"PRAGMA max_page_count = {max(64, (max_bytes + max_bytes // 4) // size)}")
+                    self._writer = Writer(self._db)
         except BaseException:
             self._held.release()
             raise

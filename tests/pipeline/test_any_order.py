@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -81,13 +82,15 @@ def _event(draw: st.DrawFn, run: Run, own: str, time: int) -> AnyEvent:
     )
 
 
-def opened(path: Path, memory: Memory, now: list[int], hot: int) -> Gateway:
-    """A gateway that sends to ``memory`` and holds about so many events in its own; its clock is ``now[0]``."""
+def opened(path: Path, memory: Memory, now: list[int], hot: int, until: ExitStack) -> Gateway:
+    """A gateway that sends to ``memory`` and holds about so many events in its own; its clock is ``now[0]``. Closed
+    with ``until`` at the latest: hypothesis gives up an example anywhere."""
     journal = Journal.open(path, durability="normal", clock=lambda: now[0])
     every = Every(metrics=10**9 * SECOND)
     delivery = Delivery(memory.senders, {})
     gateway = Gateway(journal, Metrics(), delivery, timing=Timing(), clock=lambda: now[0], every=every)
     gateway._engine._memory = state.Memory(hot)
+    until.callback(gateway.drain_and_close, 0)
     return gateway
 
 
@@ -111,8 +114,8 @@ def pass_time(gateway: Gateway, now: list[int], seconds: Iterable[float]) -> Non
 def test_any_events_in_any_order_while_nothing_is_closed(drawn: list[AnyEvent], rng: Random) -> None:
     kept, metrics, _ = kit.replayed("events", kit.recorded(drawn))
     memory, now = capture(), [NOON + 3600 * SECOND]
-    with tempfile.TemporaryDirectory() as folder:
-        gateway = opened(Path(folder) / "journal.db", memory, now, rng.choice(HOT))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as until:
+        gateway = opened(Path(folder) / "journal.db", memory, now, rng.choice(HOT), until)
         for batch in batches(drawn, rng):
             gateway.offer("batch", batch)
         pass_time(gateway, now, LONG)
@@ -130,9 +133,9 @@ def test_any_pauses_and_crashes(drawn: list[AnyEvent], rng: Random) -> None:
     """Spans go out while more is still to come, and the gateway is lost between any two batches: a span that comes
     twice has the same bytes, no attempt is without one, and in the end nothing is open."""
     memory, now = capture(), [NOON + 3600 * SECOND]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as until:
         place = Path(folder)
-        gateway = opened(place / "journal.db", memory, now, rng.choice(HOT))
+        gateway = opened(place / "journal.db", memory, now, rng.choice(HOT), until)
         for number, batch in enumerate(batches(drawn, rng)):
             gateway.offer("batch", batch)
             pass_time(gateway, now, [rng.choice([0.0, 1.0, 11.0, 61.0, 400.0])])
@@ -141,7 +144,7 @@ def test_any_pauses_and_crashes(drawn: list[AnyEvent], rng: Random) -> None:
                 shutil.copyfile(gateway._journal.path, copied)
                 shutil.copyfile(f"{gateway._journal.path}-wal", f"{copied}-wal")
                 gateway.drain_and_close(0)
-                gateway = opened(copied, memory, now, rng.choice(HOT))
+                gateway = opened(copied, memory, now, rng.choice(HOT), until)
         pass_time(gateway, now, LONG)
         assert gateway.health().open_roots == 0
         assert kit.value(gateway, "otel_events_runs_active") == 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import ray_workload
@@ -35,6 +38,9 @@ class World:
         self.gateway.drain_and_close(0)
         self.gateway = self.open()
 
+    def close(self) -> None:
+        self.gateway.drain_and_close(0)
+
     def take(self, *bodies: bytes) -> None:
         assert self.gateway.ingest("ray", [Record(body) for body in bodies]).refused == []
 
@@ -56,13 +62,19 @@ class World:
         return found
 
 
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path / "j.db")
+    yield made
+    made.close()
+
+
 def posts(case: str) -> list[bytes]:
     with gzip.open(GOLDEN / case / "posts.jsonl.gz") as lines:
         return list(lines)
 
 
-def test_actors_alive_their_restarts_and_nodes(tmp_path: Path) -> None:
-    world = World(tmp_path / "j.db")
+def test_actors_alive_their_restarts_and_nodes(world: World) -> None:
     alive = [("DEPENDENCIES_UNREADY", 1), ("ALIVE", 2)]
     node = ray.event("NODE_LIFECYCLE_EVENT", "nodeLifecycleEvent", {"nodeId": ray.b64("12" * 28)})
     node["nodeLifecycleEvent"]["stateTransitions"] = [{"state": "ALIVE", "timestamp": ray.at(1)}]
@@ -81,8 +93,7 @@ def test_actors_alive_their_restarts_and_nodes(tmp_path: Path) -> None:
     assert NODE_NAME == RAY_NODE
 
 
-def test_runs_of_a_captured_job_once_its_driver_is_gone(tmp_path: Path) -> None:
-    world = World(tmp_path / "j.db")
+def test_runs_of_a_captured_job_once_its_driver_is_gone(world: World) -> None:
     for post in posts("restart"):
         world.take(post)
     assert world.samples("otel_events_runs_active")[("workflow", "restart_workload.py", "finalizing")] == 1
@@ -101,8 +112,7 @@ def test_runs_of_a_captured_job_once_its_driver_is_gone(tmp_path: Path) -> None:
     assert world.samples("otel_events_illegal_transitions_total") == {}
 
 
-def test_rays_own_jobs_are_in_no_count_but_one(tmp_path: Path) -> None:
-    world = World(tmp_path / "j.db")
+def test_rays_own_jobs_are_in_no_count_but_one(world: World) -> None:
     for post in posts("job_submit"):
         world.take(post)
     world.later(11)
@@ -113,8 +123,7 @@ def test_rays_own_jobs_are_in_no_count_but_one(tmp_path: Path) -> None:
     assert world.samples("otel_events_dropped_total") == {("", "", ""): 2}  # lives of two JobSupervisors
 
 
-def test_the_job_names_the_workflow_of_its_tasks_whichever_came_first(tmp_path: Path) -> None:
-    world = World(tmp_path / "j.db")
+def test_the_job_names_the_workflow_of_its_tasks_whichever_came_first(world: World) -> None:
     task = ray.batch(ray.definition(1), ray.transitions(1, "RUNNING", "FINISHED"))
     world.take(task)
     world.take(ray.batch(ray.job("python train.py")))
@@ -129,12 +138,11 @@ def test_the_job_names_the_workflow_of_its_tasks_whichever_came_first(tmp_path: 
 
 def series(path: Path, tasks: int) -> set[str]:
     """Names and labels of all that is exposed after a job of so many tasks."""
-    world = World(path)
-    world.take(*ray_workload.posts(tasks=tasks))
-    world.later(20)
-    assert world.samples("otel_events_runs_total") == {("task", "f", "succeeded"): tasks}
-    text = world.gateway.exposition("text/plain")[0].decode()
-    world.gateway.drain_and_close(0)
+    with closing(World(path)) as world:
+        world.take(*ray_workload.posts(tasks=tasks))
+        world.later(20)
+        assert world.samples("otel_events_runs_total") == {("task", "f", "succeeded"): tasks}
+        text = world.gateway.exposition("text/plain")[0].decode()
     return {line.rpartition(" ")[0] for line in text.splitlines()}
 
 
