@@ -132,6 +132,11 @@ def _fault(path: Path, db: sqlite3.Connection) -> str:
     found = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
     if found != "ok":
         return found
+    chunk, seq = db.execute(
+        "SELECT ifnull((SELECT max(id) FROM chunk), 0), ifnull((SELECT max(seq) FROM batch), 0)"
+    ).fetchone()
+    if chunk >> schema.PLACE_BITS > seq:  # readers would pass over what is later, and no commit could follow
+        return f"events of commit {chunk >> schema.PLACE_BITS}, though the last one is {seq}"
     try:
         for _, value in db.execute("SELECT name, value FROM meta"):
             unguard(value)

@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,16 @@ def test_a_salvage_that_was_cut_off_is_made_again(tmp_path: Path, sound: tuple[b
     with Journal.open(path) as journal:
         assert journal.stats().events == len(events) + 1
     assert not new.exists()
+
+
+def test_a_commit_that_is_missing_among_the_commits_is_damage_and_its_events_are_kept(tmp_path: Path) -> None:
+    """As one flipped bit of its number leaves the file, which SQLite finds in order."""
+    events = write(tmp_path / "a.journal")
+    with closing(sqlite3.connect(tmp_path / "a.journal")) as db:
+        db.execute("UPDATE batch SET seq = 0 WHERE seq = (SELECT max(seq) FROM batch)")
+        db.commit()
+    report = check(tmp_path / "a.journal", events)
+    assert (report.salvaged_events, report.reason) == (len(events), "events of commit 12, though the last one is 11")
 
 
 @settings(max_examples=40, deadline=None)
