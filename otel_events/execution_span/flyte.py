@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from otel_events.errors import ConfigError, DecodeError
 from otel_events.execution_span.span import Kind, Span
 from otel_events.explain import LEVELS
+from otel_events.nesting import shallow
 from otel_events.spans import NANO
 
 MAX_BYTES = 64 << 20
@@ -71,7 +72,7 @@ def _binary(given: bytes) -> Any:
 
 def _json(given: bytes) -> Any:
     try:
-        return msgspec.json.decode(given)
+        return msgspec.json.decode(shallow(given))
     except (msgspec.DecodeError, RecursionError) as error:
         raise DecodeError(f"the JSON of the span does not parse: {error}") from None
 

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from otel_events.nesting import shallow
 from otel_events.pipeline.records import HEAD_BYTES, MAX_RECORD_BYTES, Record, Refused, lines
 
 MIB = 1024 * 1024
@@ -226,7 +227,7 @@ def _batch(data: bytes, where: str, limits: Limits) -> Iterator[tuple[str, Recor
 
 def _routed(data: bytes, where: str) -> tuple[str, Record | Refused]:
     try:
-        kind = msgspec.json.decode(data, type=_Envelope).type
+        kind = msgspec.json.decode(shallow(data), type=_Envelope).type
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         return UNROUTED, _refused(where, f"not a CloudEvent ({error}): an object with `type` is needed", data)
     for start, source in ROUTES:

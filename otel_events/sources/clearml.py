@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from otel_events.event import AnyEvent, Log
+from otel_events.nesting import shallow
 from otel_events.sources import clearml_tasks
 from otel_events.sources.clearml_events import Batch, Reported
 from otel_events.sources.clearml_fields import Call, Events, digest, members, task_run, wrong
@@ -63,7 +64,7 @@ def tells(endpoint: str) -> bool:
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     """The events of one call; none where it tells nothing of a run. DecodeError for what is no call's record."""
     try:
-        call = _record.decode(record)
+        call = _record.decode(shallow(record))
         if not 0 < call.t < _END_OF_TIME_S:
             raise wrong(f"`t` is {call.t!r}, no time in seconds after 1970")
         if call.endpoint == SESSION:
@@ -86,7 +87,7 @@ def _changed(call: _Record) -> Events:
 
 def _wire(raw: bytes, read: Callable[[bytes], Any]) -> Any:
     """What ``read`` makes of a part that is an object, or a text with what went over the wire."""
-    return read(_text.decode(raw).encode()) if raw[:1] == b'"' else read(raw)
+    return read(shallow(_text.decode(raw).encode()) if raw[:1] == b'"' else raw)
 
 
 def _data(call: _Record) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import msgspec
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent, PhaseChange
+from otel_events.nesting import shallow
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 
@@ -13,7 +14,7 @@ _decoder = msgspec.json.Decoder(AnyEvent)
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     """One event; DecodeError names the field that does not fit."""
     try:
-        event = _decoder.decode(record)
+        event = _decoder.decode(shallow(record))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise DecodeError(f"not an event of ours: {error}; see docs/sources.md for the shape") from error
     problem = _problem(event)

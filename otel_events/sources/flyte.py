@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent
+from otel_events.nesting import shallow
 from otel_events.sources import flyte_v2
 from otel_events.sources.flyte_base import CACHE_LIMIT, is_named
 from otel_events.sources.flyte_enriched import enriched_node, enriched_task, enriched_workflow
@@ -162,6 +163,10 @@ def _json(record: bytes) -> dict[str, Any] | None:
     start = record[:64].lstrip()[:1]
     if start not in (b"{", b"["):
         return None
+    try:
+        shallow(record)
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"{error}, too deep for an event: look at what wrote it") from None
     try:
         content = msgspec.json.decode(record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

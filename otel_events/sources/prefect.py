@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent, Link, Log, Report, Run, Scalar
+from otel_events.nesting import shallow
 from otel_events.sources.prefect_fields import (
     FLOW_RUN,
     ID,
@@ -80,7 +81,7 @@ def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     Raises DecodeError for what is none of these, or lacks time, id, name or resource; a page is refused as a whole.
     """
     try:
-        events = _decode(_record.decode(record))
+        events = _decode(_record.decode(shallow(record)))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise wrong(str(error)) from error
     if len(record) > LONGEST:

@@ -16,6 +16,7 @@ import msgspec
 from otel_events import redact
 from otel_events.errors import DecodeError, PartlyDecoded
 from otel_events.event import AnyEvent
+from otel_events.nesting import shallow
 from otel_events.redact import Redacted
 from otel_events.sources import ray_cluster, ray_jobs, ray_profiles, ray_state, ray_tasks
 from otel_events.sources.ray_batch import Batch
@@ -83,7 +84,7 @@ def _body(record: bytes) -> bytes | None:
 
 def _array(record: bytes) -> list[AnyEvent]:
     try:
-        return _take(_events.decode(record))
+        return _take(_events.decode(shallow(record)))
     except (msgspec.MsgspecError, RecursionError, UnicodeError, DecodeError):
         return _piecemeal(record)
 
@@ -111,11 +112,11 @@ def _piecemeal(record: bytes) -> list[AnyEvent]:
 
 def _one(record: bytes) -> RayEvent:
     try:
-        return _event.decode(record)
+        return _event.decode(shallow(record))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         told = error
     try:
-        return msgspec.convert(_camel(_any.decode(record)), RayEvent)
+        return msgspec.convert(_camel(_any.decode(shallow(record))), RayEvent)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         raise wrong(str(told)) from told
 

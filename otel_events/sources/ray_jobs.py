@@ -15,6 +15,7 @@ import msgspec
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent, Error, ErrorKind, PhaseChange, Run
+from otel_events.nesting import shallow
 from otel_events.sources.ray_fields import MANY, NAME_LENGTH, Attributes, entrypoint_name, job_run, plain, put
 
 HINT = "ray.jobs"
@@ -58,7 +59,7 @@ _decoder = msgspec.json.Decoder(Answer)
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     """The events of one answer; DecodeError names the field that does not fit."""
     try:
-        found = _decoder.decode(record)
+        found = _decoder.decode(shallow(record))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise DecodeError(f"not jobs of Ray: {error}; see docs/ray.md for the shape") from error
     return [event for job in found.jobs for event in _events(found.session_name, job)]

@@ -11,6 +11,7 @@ import msgspec
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent, Error, PhaseChange, Run
+from otel_events.nesting import shallow
 from otel_events.sources.ray_failures import failure
 from otel_events.sources.ray_fields import CREATION, Attributes, entrypoint_name, job_run, put, task_run
 from otel_events.sources.ray_jobs import MILLISECOND, Job
@@ -59,7 +60,7 @@ _decoder = msgspec.json.Decoder(State)
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     """The events of one answer; DecodeError names the field that does not fit."""
     try:
-        found = _decoder.decode(record)
+        found = _decoder.decode(shallow(record))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise DecodeError(f"not tasks of Ray's State API: {error}; see docs/ray.md for the shape") from error
     session = found.session_name

@@ -17,6 +17,7 @@ import msgspec
 
 from otel_events.errors import DecodeError
 from otel_events.event import AnyEvent, Error, Link, PhaseChange, Run, Scalar
+from otel_events.nesting import shallow
 
 SOURCE = "ray"
 LINKS = 128
@@ -96,7 +97,7 @@ _decoder = msgspec.json.Decoder(Facts)
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
     """The events of one record; DecodeError names the field that does not fit."""
     try:
-        facts = _decoder.decode(record)
+        facts = _decoder.decode(shallow(record))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise DecodeError(f"not a workflow of Ray: {error}; see docs/ray.md for the shape") from error
     if not facts.id or facts.attempt < 1:

@@ -546,8 +546,8 @@ STATE = json.dumps(state("RUNNING", "Running")).encode()
         (GOOD.replace(b'"payload": {}', b'"payload": 1e999'), "out of range"),
         (GOOD.replace(b'"payload": {}', b'"payload": "\\ud800"'), "malformed|truncated"),
         (GOOD.replace(b"acme.thing.1", b"\xff"), "utf-8"),
-        (GOOD.replace(b'"payload": {}', b'"payload": ' + b"[" * 1000 + b"]" * 1000), "recursion"),
-        (b'{"a":' * 1000 + b"1" + b"}" * 1000, "recursion"),
+        (GOOD.replace(b'"payload": {}', b'"payload": ' + b"[" * 1000 + b"]" * 1000), "more than 100 levels"),
+        (b'{"a":' * 1000 + b"1" + b"}" * 1000, "more than 100 levels"),
         (
             STATE.replace(b'"task_key": "extract-878d72d9"', b'"task_inputs": []'),
             "in `payload`: Expected `object | null`",

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from otel_events.nesting import shallow
 from otel_events.server.clearml_api.base import ApiError, Version, failed_validation, parsed
 
 NEWEST: Version = (2, 34)
@@ -114,6 +115,10 @@ _BARE = re.compile(rb"\b(?:NaN|-?Infinity)\b")
 
 
 def _decoded(text: bytes) -> Any:
+    try:
+        shallow(text)
+    except msgspec.DecodeError as error:
+        raise ApiError(400, 0, MALFORMED) from error
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
