@@ -5,6 +5,8 @@ Importing this package imports nothing else: each public name comes from its mod
 
 from __future__ import annotations
 
+import atexit
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,15 @@ def _version() -> str:
         return version("otel-events")
     except PackageNotFoundError:  # a source tree on the path, not installed
         return "0.0.0+unknown"
+
+
+def _last() -> None:
+    process = sys.modules.get("otel_events.pipeline.process")  # where nothing was configured, nothing is to be sent
+    if process is not None:
+        process.last()
+
+
+atexit.register(_last)
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 from collections.abc import Mapping
@@ -49,15 +48,10 @@ def set_up(
         return
     if environ is os.environ:
         _providers(version)
-    # Handlers run last first: the providers begin to leave, the runs are sent, then the rest of the time is waited for.
-    if _farewell is not None:
-        atexit.unregister(_farewell.begin)
-        atexit.unregister(_farewell.wait)
-        atexit.register(_farewell.wait)
     process.configure(journal, gateway=gateway, timing=timing, environ=environ)
     process.at_shutdown(carry.install())
     if _farewell is not None:
-        atexit.register(_farewell.begin)
+        process.leave_with(process.Leaving(_farewell.begin, _farewell.wait))
 
 
 def configured() -> bool:

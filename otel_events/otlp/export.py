@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from random import SystemRandom
 from typing import Any
 from weakref import WeakSet
@@ -59,9 +60,11 @@ Done = Callable[[Any, Result], None]
 
 
 class Exporter:
-    """Sends what it is offered, each signal in a thread of its own, started when there is something to send.
+    """Sends what it is offered, each signal in a thread of its own, started when there is something to send, or by
+    ``start``. Where no thread can be had (while an interpreter ends, since Python 3.12), ``close`` sends what waits.
 
-    ``on_done(token, result)`` is called in that thread for each batch that is let go. A forked child starts empty.
+    ``on_done(token, result)`` is called in the sending thread for each batch that is let go. A forked child starts
+    empty.
     """
 
     def __init__(
@@ -77,6 +80,17 @@ class Exporter:
         self._clock = clock or SystemClock()
         self._lanes = {one.signal: _Lane(one, on_done, limit, self._clock, jitter) for one in senders}
         _EXPORTERS.add(self)
+
+    def start(self) -> None:
+        """Start the thread of each signal now: a process that ends soon cannot start it at its end."""
+        for lane in self._lanes.values():
+            lane.ensure_thread()
+
+    def resume(self) -> None:
+        """Start a thread for what waits without one, because there was none to be had when it was offered."""
+        for lane in self._lanes.values():
+            if lane.read_counts().queued:
+                lane.ensure_thread()
 
     def offer(self, batch: Batch) -> bool:
         """Take a batch; False when the queue is full or closed. KeyError for a signal without a sender.
@@ -105,11 +119,16 @@ class Exporter:
         """Send what can be sent within ``timeout`` seconds, then stop; what is left unsent, in order.
 
         A batch that waits for its next try is tried once more, unless the endpoint asked for the pause; an endpoint
-        that fails while we close is not asked again. ``on_done`` is not called for what is returned.
+        that fails while we close is not asked again. ``on_done`` is not called for what is returned. Signals that have
+        no thread are sent here, one after the other, each in an equal share of the time that is left.
         """
         deadline = self._clock.monotonic() + timeout - min(0.25, timeout / 10)  # the rest is for closing sockets
         for lane in self._lanes.values():
             lane.begin_to_close(deadline)
+        alone = [lane for lane in self._lanes.values() if lane.waits_alone()]
+        for ahead, lane in enumerate(alone):
+            now = self._clock.monotonic()
+            lane.run_here(now + max(0.0, deadline - now) / (len(alone) - ahead))
         left = [batch for lane in self._lanes.values() for batch in lane.end(deadline)]
         for lane in self._lanes.values():
             lane.sender.close()
@@ -141,11 +160,12 @@ class _Lane:
 
     def offer(self, batch: Batch) -> bool:
         with self._held:
-            if not self.has_room() or not self._ensure_thread():
+            if not self.has_room():
                 return False
             self._queue.append(batch)
             self._counts.queued += 1
             self._counts.queued_bytes += len(batch.payload)
+            self.ensure_thread()
             self._held.notify_all()
         return True
 
@@ -155,16 +175,28 @@ class _Lane:
     def _is_closing(self) -> bool:
         return self._closing is not None
 
-    def _ensure_thread(self) -> bool:
-        if self._thread and self._thread.is_alive():
-            return True
-        thread = threading.Thread(target=self._run, name=f"otel-events-{self.sender.signal}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is on its way out, or there are no more threads to have
-            return False
-        self._thread = thread
-        return True
+    def ensure_thread(self) -> None:
+        """Start the thread, if it does not run and one can be had."""
+        with self._held:
+            if self._thread and self._thread.is_alive():
+                return
+            thread = threading.Thread(target=self._run, name=f"otel-events-{self.sender.signal}", daemon=True)
+            with suppress(RuntimeError):  # the interpreter is on its way out, or there are no more threads to have
+                thread.start()
+                self._thread = thread
+
+    def waits_alone(self) -> bool:
+        """Whether something is to be sent and no thread is there, or to be had, that sends it."""
+        with self._held:
+            if self._queue:
+                self.ensure_thread()
+            return bool(self._queue) and self._thread is None
+
+    def run_here(self, deadline: float) -> None:
+        """Send what waits on the calling thread, until ``deadline``. Only once the lane begins to close."""
+        with self._held:
+            self._closing = deadline
+        self._run()
 
     def wait_until_empty(self, deadline: float) -> bool:
         with self._held:

@@ -7,9 +7,11 @@ import os
 import socket
 import ssl
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -18,6 +20,7 @@ from otel_events import __version__
 from otel_events.errors import ConfigError
 from otel_events.otlp.config import Compression, Endpoint
 from otel_events.otlp.send import MAX_ANSWER, Clock, Result, certificate_error, clip, redact, retry_after, taken, told
+from otel_events.otlp.timed import Limit, TimedSocket, TimedTLSSocket
 
 RETRYABLE = frozenset({429, 502, 503, 504})
 """Statuses worth another try; every other one but 2xx is a refusal for good."""
@@ -44,6 +47,7 @@ class HttpSender:
         self._path = urllib3.util.parse_url(endpoint.address).request_uri
         self._connection: HTTPConnection | None = None
         self._ended = threading.Event()
+        self._limit = Limit()
         self._pool = self._make_pool()
 
     def _make_pool(self) -> urllib3.HTTPConnectionPool:
@@ -53,11 +57,13 @@ class HttpSender:
             def connect(self) -> None:
                 sender._connection = self
                 super().connect()
+                self.sock = TimedSocket.of(self.sock, sender._limit)
 
         class Secure(HTTPSConnection):
             def connect(self) -> None:
                 sender._connection = self
                 super().connect()
+                cast(TimedTLSSocket, self.sock).limit = sender._limit
 
         address = self._endpoint.address
         if not self._endpoint.secure:
@@ -74,18 +80,13 @@ class HttpSender:
             return Result("retry", "no time left to send")
         compress = COMPRESS.get(self._endpoint.compression)
         body = compress(payload) if compress else payload
-        # The pool's own timeout is for one read; an answer of a byte a second would never end without this.
-        watch = threading.Timer(left, self._end)
-        watch.daemon = True
+        self._limit.ends = time.monotonic() + left
         self._ended.clear()
-        watch.start()
         try:
             result = self._answer(body, left)
         except (urllib3.exceptions.HTTPError, OSError) as failed:
             result = Result("retry", self._why(failed))
-        finally:
-            watch.cancel()
-        # Headers that we cut short look complete to http.client: no yes may come of that.
+        # Headers that ``close`` cut short look complete to http.client: no yes may come of that.
         return Result("retry", "no answer in time") if self._ended.is_set() else result
 
     def _answer(self, body: bytes, left: float) -> Result:
@@ -126,6 +127,8 @@ class HttpSender:
             return "no answer in time"
         while failed.__cause__ or failed.__context__:
             failed = failed.__cause__ or failed.__context__ or failed
+        if isinstance(failed, TimeoutError):
+            return "no answer in time"
         return redact(clip(f"{type(failed).__name__}: {failed}"), self._endpoint)
 
     def _end(self) -> None:
@@ -153,6 +156,7 @@ def tls(endpoint: Endpoint) -> ssl.SSLContext:
     """A context that trusts the endpoint's authorities and shows its client certificate, if any."""
     try:
         context = ssl.create_default_context(cafile=endpoint.certificate or None)
+        context.sslsocket_class = TimedTLSSocket
     except OSError as failed:  # ssl.SSLError is one
         raise _unusable(endpoint.certificate, endpoint, "CERTIFICATE", failed) from None
     if endpoint.client_certificate:

@@ -99,6 +99,10 @@ class Delivery:
         """Begin after what an earlier process had acknowledged."""
         self.offered_seq = sent_seq
 
+    def start_threads(self) -> None:
+        """Start what sends now, not with the first request: at the end of a process no thread can be started."""
+        self._exporter.start()
+
     @property
     def sent_seq(self) -> int:
         """All telemetry of all commits up to this one is with the collector."""
@@ -127,6 +131,7 @@ class Delivery:
     def flush(self) -> None:
         """Send what has been gathered without waiting for a full request."""
         self._seal(1)
+        self._exporter.resume()
 
     def _seal(self, least: int) -> None:
         """Make requests of what is gathered while there are ``least`` items for one and the queue has room: what one
@@ -147,7 +152,7 @@ class Delivery:
                 lane.items.popleft()
         if self._exporter.offer(Batch(signal, payload, len(items), signal)):
             return True
-        with self._lock:  # it is closing, or there is no thread to be had: unsent, as it was
+        with self._lock:  # it is closing: unsent, as it was
             lane.waiting.pop()
             lane.first = first
             lane.items.extendleft(reversed(items))

@@ -106,6 +106,10 @@ class Gateway:
         self._ticker = threading.Thread(target=self._run, name="otel-events-gateway", daemon=True)
         self._ticker.start()
 
+    def start_threads(self) -> None:
+        """Start the threads that send now: for a process that may end before it has anything to send."""
+        self._delivery.start_threads()
+
     def _run(self) -> None:
         while not self._stopped.wait(PERIOD):
             try:

@@ -43,8 +43,9 @@ class Live:
         dropped: Callable[[int], object] = lambda count: None,
         eager: bool = False,
         began: Callable[[], None] = lambda: None,
+        thread: bool = True,
     ) -> None:
-        """``began``: called with the first event of an eager one."""
+        """``began``: called with the first event of an eager one. ``thread``: without one, all waits for ``stop``."""
         self._began = began
         self._take, self._tick, self._tell_dropped, self._eager = take, tick, dropped, eager
         self._queue: deque[AnyEvent | Told] = deque()
@@ -53,7 +54,7 @@ class Live:
         self._dropped = 0
         self._told = ""
         self._thread: threading.Thread | None = None
-        if not eager:
+        if thread and not eager:
             self._start()
 
     def _start(self) -> None:
@@ -120,7 +121,7 @@ class Live:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread() and thread.ident is not None:
             thread.join(timeout=patience)
-            if thread.is_alive() and self._pumping.locked():
+            if thread.is_alive():
                 return False
         with contextlib.suppress(Exception):
             self.pump()

@@ -29,6 +29,8 @@ import msgspec
 from otel_events.errors import JournalError, OtelEventsError
 from otel_events.event import AnyEvent
 from otel_events.pipeline import live
+from otel_events.pipeline.ending import Afterwards
+from otel_events.pipeline.ending import Leaving as Leaving
 from otel_events.pipeline.faults import fault, process_id
 from otel_events.pipeline.handover import GoneError, Owner, Writer, children_of
 from otel_events.pipeline.live import Live, install
@@ -68,9 +70,13 @@ class Process:
     def dropped(self, count: int) -> None:
         self._sending.dropped(count)
 
+    def is_own(self) -> bool:
+        """Whether this is the process that was configured, not a fork of it."""
+        return os.getpid() == self._pid
+
     def close(self) -> None:
         """Send what can be sent within ``EXIT_SECONDS``, and let go of all."""
-        if os.getpid() != self._pid:
+        if not self.is_own():
             return  # a fork of the host: what is here is its parent's, its locks held by threads that are not here
         if live._live is self.live:
             install(None)
@@ -141,10 +147,9 @@ class Child:
             fault("the queue of events to the parent process", OverflowError(f"{count} events were dropped"))
 
     def _register(self) -> None:
-        """With the first event: be called at the end, by way of whatever this process ends."""
+        """With the first event: be called at the end of a process of multiprocessing, which has no exit handlers."""
         if not self._registered:
             self._registered = True
-            atexit.register(self.close)
             _finalize(self.close)
 
     def close(self) -> None:
@@ -278,18 +283,62 @@ def at_shutdown(undo: Callable[[], None]) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def _at_end(now: Process | Child) -> None:
-    def end() -> None:
-        # Children of multiprocessing are waited for by its own handler, which may come after this one.
-        children = sys.modules.get("multiprocessing.process")
-        if children is not None and children.active_children() and _finalize(now.close):
-            return
-        now.close()
+_leaving: list[Leaving] = []
 
-    own = os.getpid()
-    atexit.register(lambda: end() if _now is now and os.getpid() == own else None)
+
+def leave_with(*leaving: Leaving) -> None:
+    """Let these go along at the end of the process, in place of what did before."""
+    _leaving[:] = leaving
+
+
+_afterwards: Afterwards | None = None
+
+
+def end() -> None:
+    """The exit handler that ``configure`` registers. Starts no thread: since Python 3.12 none can be started then."""
+    for one in _leaving:
+        one.begin()
+    try:
+        _end_now()
+    except Exception:
+        _logger.exception("the end of this process: telemetry may be missing")
+    for one in _leaving:
+        one.wait()
+
+
+def last() -> None:
+    """The exit handler that ``import otel_events`` registers: the last of all that come later."""
+    if _afterwards is not None:
+        _afterwards.close()
+
+
+def _end_now() -> None:
+    now = _now
+    if now is None:
+        return
+    # Children of multiprocessing are waited for by its own handler, which may come after this one.
+    children = sys.modules.get("multiprocessing.process")
+    if children is not None and children.active_children() and _finalize(lambda: _leave(now)):
+        return
+    _leave(now)
+
+
+def _leave(now: Process | Child) -> None:
+    global _afterwards
+    ends = time.monotonic() + EXIT_SECONDS
+    now.close()
+    if isinstance(now, Process) and now.settings is not None and now.is_own():
+        _afterwards = Afterwards(now.settings, ends)
+        install(_afterwards.live)
+
+
+def _at_end(now: Process | Child) -> None:
+    """Have the end told to us: handlers run last first, so what was registered before this is not yet gone then."""
+    atexit.unregister(end)
+    atexit.register(end)
+    # A process that multiprocessing started ends without exit handlers.
     if (children := sys.modules.get("multiprocessing.process")) and children.parent_process() is not None:
-        _finalize(now.close)  # such a process ends without atexit
+        _finalize(now.close)
 
 
 def _finalize(close: Callable[[], None]) -> bool:

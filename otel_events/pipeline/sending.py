@@ -47,6 +47,7 @@ class ToCollector:
 
     def __init__(self, gateway: Any) -> None:
         self._gateway = gateway
+        gateway.start_threads()
         self._faults: dict[str, int] = {}
 
     def take(self, events: Sequence[AnyEvent]) -> None:

@@ -6,6 +6,7 @@
 | a function | it has a thread of its own, in which ``AttemptEnded`` is raised at its next step of Python code |
 | a call into C that takes its time (sleep, a read, a solver) | nothing: it ends with that call |
 | what catches ``AttemptEnded``, a thread or a process that the function started | nothing |
+| a function that is called while the interpreter ends (an exit handler; Python 3.12 starts no thread then) | nothing |
 
 A function that still runs ``PATIENCE`` later is left running: its caller goes on, its result is nobody's, and the span
 and the error say so.
@@ -18,6 +19,8 @@ import ctypes
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from otel_events.pipeline.faults import fault
 
 PATIENCE = 0.2
 """Seconds from the end of its time in which a function may still end, before it is left running."""
@@ -70,7 +73,11 @@ class _Work:
         self._thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._run,), name=f"{name} (timeout)", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the interpreter is on its way out, or there are no more threads to have
+            fault("the timeout of a task: it runs without one", error)
+            contextvars.copy_context().run(self._run)
 
     def end(self) -> bool:
         """Ask the function to end; False where it has ended already."""
