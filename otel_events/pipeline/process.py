@@ -28,7 +28,7 @@ import msgspec
 
 from otel_events.errors import JournalError, OtelEventsError
 from otel_events.event import AnyEvent
-from otel_events.pipeline import live
+from otel_events.pipeline import forks, live
 from otel_events.pipeline.ending import Afterwards
 from otel_events.pipeline.ending import Leaving as Leaving
 from otel_events.pipeline.faults import fault, process_id
@@ -385,3 +385,4 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
+forks.watch()

@@ -76,7 +76,7 @@ class _Work:
         try:
             self._thread.start()
         except RuntimeError as error:  # the interpreter is on its way out, or there are no more threads to have
-            fault("the timeout of a task: it runs without one", error)
+            fault("the timeout of a task", error)
             contextvars.copy_context().run(self._run)
 
     def end(self) -> bool:
