@@ -3,7 +3,7 @@
 #   make VENV=/path/to/venv test            another place
 
 VENV ?= .venv
-PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
+PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12 python3.14; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
@@ -17,9 +17,11 @@ help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
 $(LOCKED): $(LOCK)
-	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed and not found; name one: make PYTHON=/path/to/python"; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "make: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=/path/to/python"; exit 1; }
+	@test -n "$(PYTHON)" || { found="$$(sh scripts/pythons.sh --named | paste -s -d , - | sed 's/,/, /g')"; \
+		echo "make: Python 3.11 or newer is needed; found: $${found:-none}. Name one: make PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ found="$$("$(PYTHON)" --version 2>&1 | head -n 1)"; \
+		echo "make: Python 3.11 or newer is needed; $(PYTHON) is: $$found. Name one: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Setting up $(VENV) from $(LOCK), once"
 	@"$(PYTHON)" -m venv --clear "$(VENV)" || { echo "make: $(PYTHON) cannot make a venv (on Debian: apt install python3-venv)"; exit 1; }
 	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement "$(LOCK)"

@@ -196,24 +196,65 @@ def test_a_test_cannot_reach_beyond_loopback() -> None:
         one.connect(server.getsockname())
 
 
-def test_make_says_what_to_do_without_a_python(tmp_path: Path) -> None:
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed here")
-    ran = subprocess.run(
-        ["make", "--no-print-directory", f"VENV={tmp_path}/venv", "PYTHON=false", "test"],  # noqa: S607 - found on PATH
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={"PATH": os.environ["PATH"]},
-    )
+OLD_PYTHON = """#!/bin/sh
+case "$*" in
+  --version) echo "Python 3.9.2" ;;
+  *sys.exit*) exit 1 ;;
+  *) echo 3.9.2 ;;
+esac
+"""
+NEEDED = "make: Python 3.11 or newer is needed; "
+NAME_ONE = ". Name one: make PYTHON=/path/to/python"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+@pytest.mark.parametrize(
+    ("has", "arguments", "says"),
+    [
+        (("python3",), (), "found: python3 is 3.9.2"),
+        (("python3", "python"), (), "found: python3 is 3.9.2, python is 3.9.2"),
+        ((), (), "found: none"),
+        (("python3",), ("PYTHON=python3",), "python3 is: Python 3.9.2"),
+        ((), ("PYTHON=nowhere",), r"nowhere is: .*not found"),
+    ],
+)
+def test_make_says_what_it_found_where_that_is_too_old(
+    has: tuple[str, ...], arguments: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    """On a PATH with the tools that make needs, and those Pythons."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("make", "sh", "sed", "paste", "head", "rm", "touch"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    for name in has:
+        (tools / name).write_text(OLD_PYTHON)
+        (tools / name).chmod(0o755)
+    command = [str(tools / "make"), "--no-print-directory", f"VENV={tmp_path}/venv", *arguments, "test"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={"PATH": str(tools)})
     assert ran.returncode == 2
-    assert "false is not Python 3.11 or newer; name one: make PYTHON=" in ran.stdout
+    assert re.search(re.escape(NEEDED) + says + re.escape(NAME_ONE), ran.stdout)
     assert not (tmp_path / "venv").exists()
 
 
-def test_ci_runs_what_developers_run() -> None:
+def test_ci_runs_what_developers_run_on_every_python_that_is_promised() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    subprocess.run(["bash", "-n", str(script)], check=True)  # noqa: S607 - found on PATH
+    for one in (script, ROOT / "scripts" / "pythons.sh"):
+        subprocess.run(["bash", "-n", str(one)], check=True)  # noqa: S607 - found on PATH
     text = script.read_text(encoding="utf-8")
     assert text.index("make check") < text.index("make test") < text.index("pytest tests/live")
+    tried = {line.rpartition(" ")[2] for line in PROJECT["project"]["classifiers"] if "Python :: 3." in line}
+    wanted = re.search(r"^for wanted in (.*); do$", (ROOT / "scripts" / "pythons.sh").read_text(), re.MULTILINE)
+    assert wanted is not None
+    assert tried == set(wanted[1].split())
+
+
+def test_the_pythons_that_are_found_are_what_they_are_named() -> None:
+    command = ["sh", str(ROOT / "scripts" / "pythons.sh")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [line.split(" ", 1) for line in found.splitlines()]
+    own = f"3.{sys.version_info.minor}"
+    assert own in {version for version, _ in rows} or own not in {"3.11", "3.12", "3.13"}
+    for version, path in rows:
+        asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+        assert subprocess.run([path, "-c", asked], capture_output=True, text=True).stdout == f"{version}\n"
