@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -48,8 +49,10 @@ class Waiting:
             self._reported.append(reported)
             full = len(self._reported) >= FULL
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="otel-events-clearml", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="otel-events-clearml", daemon=True)
+                with suppress(RuntimeError):  # the interpreter is on its way out: ``flush`` is called at its end
+                    thread.start()
+                    self._thread = thread
         if full:
             self.flush()
 
