@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("
 PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http/protobuf")
 KEPT = ("returns", "raises", "handler_before", "daemon_thread", "fork", "spawn_process", "process_pool", "many")
 """Ways that are also tried with a journal of the program's own."""
+CACHE = tempfile.TemporaryDirectory(prefix="otel-events-test-cache-")
 HOURS = {"OTEL_EXPORTER_OTLP_TIMEOUT": "36000"}
 """Seconds that a request may take: who waited for one at the end would not end within a test."""
 
@@ -37,6 +39,7 @@ def collector() -> Iterator[CaptureServer]:
 
 def run(way: str, *journal: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """A program; with Python's development mode, so that warnings of every kind are shown."""
+    environ = {"OTEL_EVENTS_CACHE": str(CACHE.name)} | environ
     command = [sys.executable, "-X", "dev", str(PROGRAM), way, *map(str, journal)]
     return subprocess.run(command, env=CLEAN | environ, capture_output=True, text=True, check=False, timeout=600)
 

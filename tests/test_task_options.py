@@ -357,6 +357,15 @@ def test_what_the_key_is_made_of(collector: CaptureServer) -> None:
     assert calls == ["a1", "a2", "b1", "a1", "c1"]
 
 
+def test_a_function_without_a_signature_runs_without_the_cache(
+    collector: CaptureServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = task(name="whole", cache=True, cache_version="1")(int)
+    assert [whole("3"), whole("3")] == [3, 3]
+    assert told(collector, "outcome") == [("succeeded",)] * 2
+    assert "no signature found" in caplog.text
+
+
 def test_errors_are_not_kept(collector: CaptureServer) -> None:
     @task(name="breaks", cache=True, cache_version="1", retries=1)
     def breaks() -> int:

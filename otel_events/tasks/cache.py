@@ -7,6 +7,8 @@ Nothing here raises: what fails is counted and logged once, and the task runs as
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import fcntl
 import os
 import stat
@@ -33,8 +35,42 @@ class Kept(msgspec.Struct, frozen=True):
     link: Link
 
 
-_open: dict[Path, diskcache.Cache] = {}
+class _Cache(diskcache.Cache):  # type: ignore[misc]  # it has no types
+    """Leaves no connection open where the file is none of its own."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            super().__init__(str(path), size_limit=LIMIT)
+        except BaseException:
+            with contextlib.suppress(Exception):  # where it did not come so far as to open one
+                self.close()
+            raise
+
+
+_open: dict[Path, _Cache] = {}
 _opening = threading.Lock()
+
+
+class _Connection:
+    """A connection of one thread, closed when that thread ends: diskcache leaves it to the garbage collector, which
+    warns since Python 3.13."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # of a parent process, or closed already
+            self._connection.close()
+
+
+class _OfThread(threading.local):
+    """What a thread has open, by the folder."""
+
+    def __init__(self) -> None:
+        self.connections: dict[Path, _Connection] = {}
+
+
+_of_thread = _OfThread()
 
 
 def place() -> Path:
@@ -46,7 +82,7 @@ def place() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "otel-events" / "tasks"
 
 
-def _cache() -> diskcache.Cache:
+def _cache() -> _Cache:
     """Raises PermissionError for a folder that is not this user's alone, and what diskcache raises."""
     path = place()
     with _opening:
@@ -57,13 +93,26 @@ def _cache() -> diskcache.Cache:
                 raise PermissionError(
                     f"{path} is another user's, or others may write to it: chmod 700, or name one in {PLACE}"
                 )
-            _open[path] = diskcache.Cache(str(path), size_limit=LIMIT)
-        return _open[path]
+            _open[path] = _Cache(path)
+        cache = _open[path]
+    if path not in _of_thread.connections:
+        _of_thread.connections[path] = _Connection(cache._con)
+    return cache
+
+
+def _at_exit() -> None:
+    """The connections of the main thread, which does not end before the interpreter does."""
+    for cache in _open.values():
+        with contextlib.suppress(Exception):
+            cache.close()
+
+
+atexit.register(_at_exit)
 
 
 def _in_child() -> None:
-    global _opening
-    _opening = threading.Lock()
+    global _opening, _of_thread
+    _opening, _of_thread = threading.Lock(), _OfThread()
     _open.clear()  # SQLite's connections are their process's own
 
 

@@ -190,6 +190,9 @@ def _key(site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         bound = _signature(site.function).bind(*args, **kwargs)
     except TypeError:
         return ""
+    except ValueError as error:  # of a function in C that tells none
+        fault(cache.FAULT, error)
+        return ""
     try:
         bound.apply_defaults()
         ignored = site.options.cache_ignore_input_vars

@@ -32,6 +32,7 @@ EXPECTED: dict[str, tuple[list[str], int]] = {
     "forkserver_process": (["in child", "step"], 0),
     "process_pool": (["in child"] * 3 + ["step"], 0),
     "process_pool_left_open": (["in child"] * 3 + ["step"], 0),
+    "cached": (["kept"] * 4 + ["step"], 0),
     "many": (["step"] * 1500, 0),
 }
 
@@ -195,6 +196,17 @@ def process_pool_left_open() -> None:
     pool: Any = ProcessPoolExecutor(2)
     for number in range(3):
         pool.submit(in_child, number)
+
+
+def cached() -> None:
+    """Each thread has a connection of its own to the cache."""
+    kept = otel_events.task(name="kept", cache=True, cache_version="1")(lambda: 1)
+    step()
+    for _ in range(3):
+        thread = threading.Thread(target=kept)
+        thread.start()
+        thread.join()
+    kept()
 
 
 def many() -> None:
