@@ -133,3 +133,4 @@ def test_a_program_ends_though_no_gateway_answers(way: str, journal: str, deaf: 
     done = run(way, *own, OTEL_EVENTS_GATEWAY=deaf, **nowhere())
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+    assert ("runs.db" if journal else "events of this process were not sent") in done.stderr

@@ -118,6 +118,8 @@ class ToGateway:
     def __init__(self, where: Endpoint, journal: Journal | None = None) -> None:
         self._where, self._sender, self._journal = where, _Sender(where), journal
         self._failed, self._wait_until, self._closing = 0, 0.0, math.inf
+        self._why = ""
+        """Why the last request was to be made again."""
         self._refused = 0
         self._trim_at = 0.0
 
@@ -163,7 +165,7 @@ class ToGateway:
         try:
             self.tick()
         except Exception as error:  # noqa: BLE001  # told by what is returned
-            left = str(error)
+            left = f"{error}; what it does not have is kept in {self._journal.path}" if self._journal else str(error)
         self._sender.close()
         if self._journal is not None:
             self._journal.close()
@@ -190,7 +192,7 @@ class ToGateway:
         """ExportError at the first request that is not answered with yes: all of ``events`` are offered again, and the
         gateway drops those that it has."""
         if not self._may_try():
-            raise ExportError(f"{self._where.address} is tried again later")
+            raise ExportError(self._why)
         for body in _bodies(events):
             now = time.monotonic()
             result = self._sender.send(body, min(now + TIMEOUT, self._closing))
@@ -198,7 +200,8 @@ class ToGateway:
                 self._failed += 1
                 pause = _random() * min(LONGEST, FIRST * 2.0 ** min(self._failed, 10))
                 self._wait_until = time.monotonic() + max(pause, result.after or 0.0)
-                raise ExportError(f"{self._where.address} does not take events: {result.reason}; they are kept for it")
+                self._why = f"{self._where.address} does not take events: {result.reason}"
+                raise ExportError(self._why)
             self._failed = 0
             if result.outcome == "refused":
                 fault("a request to the gateway", ExportError(result.reason))

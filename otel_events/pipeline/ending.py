@@ -48,8 +48,8 @@ class Afterwards:
         try:
             self.live.stop()
             left = self._to.finish(max(0.0, self._ends - time.monotonic())) if self._to else ""
-            if left:
-                _logger.warning("%s", left)
+            for what in filter(None, (self.live.left(), left)):
+                _logger.warning("%s", what)
         except Exception:
             _logger.exception("runs of exit handlers are not recorded")
         if self._settings.temporary:

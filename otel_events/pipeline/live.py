@@ -123,9 +123,16 @@ class Live:
             thread.join(timeout=patience)
             if thread.is_alive():
                 return False
-        with contextlib.suppress(Exception):
+        try:
             self.pump()
+        except Exception as error:  # noqa: BLE001  # told by ``left``
+            self._told = str(error)
         return True
+
+    def left(self) -> str:
+        """After ``stop``: how many events were not moved on, and why; "" where all were."""
+        count = len(self._queue)
+        return f"{count:,} events of this process were not sent: {self._told or 'no answer in time'}" if count else ""
 
 
 def _is_end(event: AnyEvent | Told) -> bool:

@@ -91,8 +91,8 @@ class Process:
             self.owner.let_go()
         with contextlib.suppress(Exception):
             left = self._sending.finish(max(0.0, end - time.monotonic()))
-            if left:
-                _logger.warning("%s", left)
+            for what in filter(None, (self.live.left(), left)):
+                _logger.warning("%s", what)
         if self.settings is not None and self.settings.temporary:
             shutil.rmtree(self.settings.journal.parent, ignore_errors=True)
 
