@@ -2,7 +2,7 @@
 
 | started by | the run is that of | how |
 |---|---|---|
-| threading.Thread | who called ``start`` | its context is set before ``run`` |
+| threading.Thread | who called ``start``, unless a ``context`` was given (Python 3.14) | its context is set before ``run`` |
 | ThreadPoolExecutor, ProcessPoolExecutor, multiprocessing pools | who submitted the call, not who made the pool | goes with the function |
 | multiprocessing.Process, forked | who forked | it is a copy |
 | multiprocessing.Process, spawned | who called ``start`` | goes with the process object |
@@ -132,7 +132,8 @@ _waiting: dict[int, tuple[TaskContext, OtelContext]] = {}
 def _thread_start(original: Original) -> Original:
     @functools.wraps(original)
     def start(self: threading.Thread) -> Any:
-        context, outer = (None, None) if _plain.get() else handing_over()
+        theirs = getattr(self, "_context", None) is not None  # what its maker gave it to run in (Python 3.14)
+        context, outer = (None, None) if theirs or _plain.get() else handing_over()
         if context is None or outer is None or context.run is None:
             return original(self)
         _waiting[id(self)] = context, outer
@@ -151,13 +152,19 @@ def _thread_runs(original: Original) -> Original:
         carried = _waiting.pop(id(self), None)
         if carried is not None:
             try:
-                _current.set(carried[0])  # for as long as the thread is there
-                attach(carried[1])
+                own = getattr(self, "_context", None)  # since Python 3.14 a thread runs in a context of its own
+                run = own.run if own is not None else _here
+                run(_current.set, carried[0])  # for as long as the thread is there
+                run(attach, carried[1])
             except Exception as error:  # noqa: BLE001  # law 5
                 fault(FAULT, error)
         return original(self)
 
     return bootstrap
+
+
+def _here(function: Callable[[Any], Any], value: Any) -> Any:
+    return function(value)
 
 
 def _process_start(original: Original) -> Original:
