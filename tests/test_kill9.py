@@ -6,7 +6,6 @@ sets another course (default 9).
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import random
@@ -28,11 +27,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from otel_events.event import AnyEvent
 from otel_events.pipeline.records import Record
 from otel_events.testing import CaptureServer
+from tests.patience import PATIENCE
 from tests.pipeline import kit
 from tests.pipeline.kit import GOLDEN, change, line, run_of
 
 SEED = int(os.environ.get("OTEL_EVENTS_SEED", "9"))
 KILLS = 15
+RUNS = 10
+"""Runs that come between two kills."""
 SENDERS = 2
 COMMAND = (sys.executable, "-m", "otel_events")
 EVENTS = {"Content-Type": "application/x-ndjson"}
@@ -40,7 +42,8 @@ BATCH = {"Content-Type": "application/cloudevents-batch+json"}
 
 
 def environ(collector: CaptureServer) -> dict[str, str]:
-    return os.environ | collector.environ("http/protobuf")
+    """A request that is answered late is not sent again: what came twice did so because of a kill."""
+    return os.environ | collector.environ("http/protobuf") | {"OTEL_EXPORTER_OTLP_TIMEOUT": str(PATIENCE)}
 
 
 # --- serve -----------------------------------------------------------------------------------------------------------
@@ -49,7 +52,8 @@ def environ(collector: CaptureServer) -> dict[str, str]:
 @contextmanager
 def served(journal: Path, collector: CaptureServer) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A gateway as a process, and its URL. It is killed at the end, if it still runs."""
-    command = [*COMMAND, "serve", "--port", "0", "--journal", str(journal), "--grace", "0.2", "--drain", "5"]
+    command = [*COMMAND, "serve", "--port", "0", "--journal", str(journal), "--grace", "0.2"]
+    command += ["--drain", str(PATIENCE)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ(collector)) as process:
         try:
             yield process, listening(process)
@@ -68,7 +72,7 @@ def listening(process: subprocess.Popen[str]) -> str:
 
 
 class Load:
-    """Senders that post runs, in pieces and out of order, until they are told to stop; each sends a request again until
+    """Senders that post as many runs as they are allowed, in pieces and out of order; each sends a request again until
     it is acknowledged, so what was cut off by a kill comes twice."""
 
     def __init__(self) -> None:
@@ -76,64 +80,97 @@ class Load:
         self.runs: list[int] = []
         """Numbers of what is acknowledged whole: our own runs, and executions of Flyte."""
         self.flyte: list[int] = []
-        self._numbers = itertools.count()
-        self._stopped, self._abandoned = threading.Event(), threading.Event()
+        self._allowed = self._begun = self._acknowledged = 0
+        self._changed = threading.Condition()
+        """Held to change what is above."""
+        self._stopped = threading.Event()
         self._failed = False
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
+        self._threads = [threading.Thread(target=self._send) for _ in range(SENDERS)]
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Ends when all that was begun has been acknowledged."""
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(30)
-            assert not thread.is_alive()
+    def allow(self, runs: int) -> None:
+        """Let the senders begin so many more."""
+        with self._changed:
+            self._allowed += runs
+            self._changed.notify_all()
+
+    def wait(self, requests: int) -> None:
+        """Until so many more requests are acknowledged, or all runs that were allowed are."""
+        with self._changed:
+            aim = self._acknowledged + requests
+            assert self._changed.wait_for(lambda: self._acknowledged >= aim or self._is_done(), PATIENCE)
+
+    def finish(self) -> None:
+        """Wait until all that was allowed is acknowledged."""
+        with self._changed:
+            assert self._changed.wait_for(self._is_done, PATIENCE)
+        self.stop()
         assert not self._failed
 
-    def abandon(self) -> None:
-        """Ends soon."""
+    def stop(self) -> None:
+        """End the senders, whatever they are at."""
         self._stopped.set()
-        self._abandoned.set()
+        with self._changed:
+            self._changed.notify_all()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
 
-    def _send(self, sender: int) -> None:
-        rng = random.Random(f"{SEED} {sender}")
-        with httpx.Client(trust_env=False, timeout=5) as client:
-            while not self._stopped.is_set():
-                with self._lock:
-                    number = next(self._numbers)
-                if rng.random() < 0.25:
-                    self._until_taken(client, "/cloudevents", cloud_events(number), BATCH)
-                    self.flyte.append(number)
-                else:
-                    self._whole_run(client, rng, number)
+    def _is_done(self) -> bool:
+        return len(self.runs) + len(self.flyte) == self._allowed
 
-    def _whole_run(self, client: httpx.Client, rng: random.Random, number: int) -> None:
-        events = run(number)[1]
-        turned = rng.sample(events, len(events))
-        while turned:
-            size = rng.randrange(1, len(turned) + 1)
-            body = b"\n".join(msgspec.json.encode(event) for event in turned[:size])
-            self._until_taken(client, "/v1/events", body, EVENTS)
-            turned = turned[size:]
-        self.runs.append(number)
+    def _next(self) -> int | None:
+        """The number of the run to send, waited for; None when there is to be none."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._begun < self._allowed or self._stopped.is_set())
+            self._begun += 1
+            return None if self._stopped.is_set() else self._begun - 1
 
-    def _until_taken(self, client: httpx.Client, path: str, body: bytes, headers: dict[str, str]) -> None:
-        while not self._abandoned.is_set():
+    def _send(self) -> None:
+        with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
+            while (number := self._next()) is not None:
+                requests = list(requests_of(number))
+                if all(self._until_taken(client, *request) for request in requests):
+                    with self._changed:
+                        (self.flyte if is_flyte(number) else self.runs).append(number)
+                        self._changed.notify_all()
+
+    def _until_taken(self, client: httpx.Client, path: str, body: bytes, headers: dict[str, str]) -> bool:
+        """False where the senders were stopped before."""
+        while not self._stopped.is_set():
             with suppress(httpx.HTTPError):  # killed amid it, or not up again: we do not know whether it was kept
                 answer = client.post(self.url + path, content=body, headers=headers)
                 if answer.status_code == 200:
-                    return
+                    with self._changed:
+                        self._acknowledged += 1
+                        self._changed.notify_all()
+                    return True
                 self._failed |= answer.status_code < 500
             time.sleep(0.03)
+        return False
+
+
+def is_flyte(number: int) -> bool:
+    return number % 4 == 3
+
+
+def requests_of(number: int) -> Iterator[tuple[str, bytes, dict[str, str]]]:
+    """(path, body, headers) of the requests that tell of a run: an execution of Flyte in one, our own in pieces."""
+    if is_flyte(number):
+        yield "/cloudevents", cloud_events(number), BATCH
+        return
+    rng, events = random.Random(f"{SEED} {number}"), run(number)[1]
+    turned = rng.sample(events, len(events))
+    while turned:
+        size = rng.randrange(1, len(turned) + 1)
+        yield "/v1/events", b"\n".join(msgspec.json.encode(event) for event in turned[:size]), EVENTS
+        turned = turned[size:]
 
 
 def run(number: int) -> tuple[str, list[AnyEvent]]:
-    """A workflow with one task and three lines of log."""
-    root = run_of(f"run {number}", kind="workflow", workflow="nightly")
+    """A workflow with one task and three lines of log: always the same definitions, whose series are few."""
+    root = run_of(f"run {number}", kind="workflow", name="nightly", workflow="nightly")
     task = run_of(f"run {number}/train", root.id, name="train", workflow="nightly")
     events: list[AnyEvent] = [line(root, f"{root.id} {at}", at) for at in range(3)]
     events += [change(root, "running", 1), change(root, "succeeded", 9)]
@@ -169,27 +206,42 @@ def flyte_records(numbers: Iterable[int]) -> list[Record]:
 
 @pytest.mark.slow
 def test_a_gateway_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
-    rng, journal = random.Random(SEED), tmp_path / "journal.db"
+    rng, journal, took = random.Random(SEED), tmp_path / "journal.db", 0.0
     with CaptureServer() as collector:
         load = Load()
         try:
             for number in range(KILLS):
                 if number % 5 == 4:
-                    kill_at_start(journal, collector, rng.uniform(0, 1.0))
+                    kill_at_start(journal, collector, rng.uniform(0, 1.2) * took)
                     continue
+                began = time.monotonic()
                 with served(journal, collector) as (_, load.url):
-                    time.sleep(rng.uniform(0, 0.5))  # the point of the kill
+                    took = time.monotonic() - began
+                    at_some_point(rng, load, collector)
             with served(journal, collector) as (process, load.url):
-                load.stop()
+                load.finish()
                 judge(load, collector, load.url)
                 process.terminate()
-                assert process.wait(30) == 0
+                assert process.wait(PATIENCE) == 0
         finally:
-            load.abandon()
+            load.stop()
+
+
+def at_some_point(rng: random.Random, load: Load, collector: CaptureServer) -> None:
+    """Let RUNS more runs come, and wait for the point of the kill: a number of requests that were acknowledged, or that
+    came to the collector, and a moment, however much gets done in it."""
+    seen = len(collector.requests)
+    load.allow(RUNS)
+    if rng.random() < 0.5:
+        load.wait(rng.randrange(2 * RUNS))
+    else:  # the new runs alone are a request of spans and one of logs
+        more = rng.randrange(1, 3)
+        kit.until(lambda: len(collector.requests) >= seen + more)
+    time.sleep(rng.uniform(0, 0.1))
 
 
 def kill_at_start(journal: Path, collector: CaptureServer, after: float) -> None:
-    """While it starts, or goes through what the one before it left."""
+    """While it starts, or goes through what the one before it left; ``after`` is a share of what a start took."""
     command = [*COMMAND, "serve", "--port", "0", "--journal", str(journal), "--grace", "0.2"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environ(collector)) as process:
         time.sleep(after)
@@ -201,10 +253,10 @@ def judge(load: Load, collector: CaptureServer, url: str) -> None:
     made = [event for number in load.runs for event in run(number)[1]]
     kept, _, _ = kit.replayed("events", kit.recorded(made))
     flyte, metrics, _ = kit.replayed("flyte", flyte_records(load.flyte))
-    assert len(load.runs) > 20
-    assert len(load.flyte) > 5
+    assert len(load.runs) + len(load.flyte) == RUNS * (KILLS - KILLS // 5)
+    assert min(len(load.runs), len(load.flyte)) > 20
     expected = kept.raw().keys() | flyte.raw().keys()
-    kit.until(lambda: kit.by_id(collector).keys() >= expected, 30)
+    kit.until(lambda: kit.by_id(collector).keys() >= expected)
     assert kit.by_id(collector).keys() == expected
     kit.until(lambda: len({*kit.raw(collector, "logs")}) >= len(kept.logs) + len(flyte.logs))
     assert len({*kit.raw(collector, "logs")}) == len(kept.logs) + len(flyte.logs)
@@ -219,7 +271,7 @@ def judge(load: Load, collector: CaptureServer, url: str) -> None:
 def scraped(url: str) -> Counter[tuple[str, str]]:
     """Finished runs by source and kind, as /metrics tells them."""
     found: Counter[tuple[str, str]] = Counter()
-    page = httpx.get(url + "/metrics", trust_env=False).text
+    page = httpx.get(url + "/metrics", trust_env=False, timeout=PATIENCE).text
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if sample.name == "otel_events_runs_total":
@@ -251,7 +303,7 @@ def replayed(path: Path, journal: Path, collector: CaptureServer, kill_after: fl
     command = [*COMMAND, "replay", "flyte", str(path), "--journal", str(journal)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environ(collector)) as process:
         try:
-            _, said = process.communicate(timeout=kill_after or 60)
+            _, said = process.communicate(timeout=kill_after or PATIENCE)
             assert process.returncode == 0, said
         except subprocess.TimeoutExpired:
             process.kill()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import resource
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from otel_events.telemetry import LogData, SpanData
 from otel_events.testing import CaptureServer, Received
 from otel_events.traces import Closed
 from tests.corpus import CORPUS, needs_corpus
+from tests.patience import PATIENCE
+from tests.patience import until as until
 
 SECOND = 10**9
 NOON = 1_790_000_000 * SECOND
@@ -137,7 +138,8 @@ class World:
         tags: Sequence[str] = (),
         **exporter: Any,
     ) -> Gateway:
-        config = from_env(self.collector.environ(self.protocol))
+        # A request that a slow machine answers late is not sent again.
+        config = from_env(self.collector.environ(self.protocol) | {"OTEL_EXPORTER_OTLP_TIMEOUT": str(PATIENCE)})
         clock = exporter.get("clock")
         senders = [sender(endpoint, clock) for endpoint in config.endpoints.values()]
         exporter = {"limit": limit, "jitter": lambda: 0.01} | exporter
@@ -182,14 +184,6 @@ class World:
             self.now += round(more * SECOND)
             gateway.tick()
         settle(gateway)
-
-
-def until(so: Callable[[], Any], patience: float = 20.0) -> None:
-    """Wait until it is so; AssertionError after ``patience`` seconds."""
-    end = time.monotonic() + patience
-    while not so():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
 
 
 def settle(gateway: Gateway) -> None:

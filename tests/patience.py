@@ -1,0 +1,19 @@
+"""How long a test waits for what must come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 600.0
+"""Seconds that only a hang reaches, on however slow or busy a machine. No test is right or wrong by how much of them it
+takes. Below pytest's own limit for a test (pyproject.toml), so that what waited in vain is told by the test itself."""
+
+
+def until(so: Callable[[], Any], patience: float = PATIENCE) -> None:
+    """Wait until it is so; AssertionError after ``patience`` seconds."""
+    end = time.monotonic() + patience
+    while not so():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
