@@ -1,4 +1,5 @@
-"""What holds for every test: how hypothesis samples, and that nothing leaves this machine.
+"""What holds for every test: how hypothesis samples, that nothing leaves this machine or is set from outside, and that
+the end of a process is in no haste.
 
 OTEL_EVENTS_EXAMPLES sets how many examples a property is tried with (default 50).
 """
@@ -13,6 +14,20 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.patience import PATIENCE
+
+_OURS = {
+    *("OTEL_EVENTS_BIN", "OTEL_EVENTS_CORPUS", "OTEL_EVENTS_EXAMPLES", "OTEL_EVENTS_LIVE", "OTEL_EVENTS_SEED"),
+    "OTEL_EVENTS_WRITE_GOLDEN",
+}
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
+
+# Before any test module is imported, since some read the environment then: what the machine sets for itself would send
+# telemetry elsewhere, from here and from the children of tests. A test sees no other OTEL_* variable than it sets.
+for _name in set(os.environ) - _OURS:
+    if _name.startswith("OTEL_") or _name.lower() in _PROXIES:
+        del os.environ[_name]
 
 # No deadline and no "too slow": the machine is shared, and a slow example is no wrong one. In CI the same examples
 # every time, so that a red build is red for everyone; elsewhere new ones with every run.
@@ -65,13 +80,9 @@ def only_loopback() -> Iterator[None]:
         yield
 
 
-_OURS = {"OTEL_EVENTS_CORPUS", "OTEL_EVENTS_EXAMPLES"}
-_PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test sees no OTEL_* variable or proxy but those it sets: the machine's own would send telemetry elsewhere."""
-    for name in set(os.environ) - _OURS:
-        if name.startswith("OTEL_") or name.lower() in _PROXIES:
-            monkeypatch.delenv(name)
+@pytest.fixture(autouse=True, scope="session")
+def no_haste() -> Iterator[None]:
+    """What is sent at the end of a process, or by ``shutdown``, arrives however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otel_events.pipeline.process.EXIT_SECONDS", PATIENCE)
+        yield
