@@ -18,9 +18,9 @@ from otel_events.pipeline import live
 from otel_events.tasks import carry
 from otel_events.telemetry import SpanData
 from otel_events.testing import CaptureServer
+from tests.patience import PATIENCE, PATIENT
 
 PROGRAMS = Path(__file__).parent / "programs"
-CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def run(program: str, collector: CaptureServer, *arguments: str, **more: str) ->
     """A program of its own: forks of the test's process would share its threads."""
     return subprocess.run(
         [sys.executable, str(PROGRAMS / program), *arguments],
-        env=CLEAN | collector.environ("http/protobuf") | more,
+        env=os.environ | collector.environ("http/protobuf") | more,
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=PATIENCE,
     )
 
 
@@ -106,15 +106,15 @@ def test_a_child_that_outlives_its_parent_sends_for_itself(collector: CaptureSer
 
 def test_processes_that_name_one_journal_share_it(collector: CaptureServer, tmp_path: Path) -> None:
     """The second hands its events to the first, which sends for both."""
-    code = (
+    code = PATIENT + (
         "import os, subprocess, sys, otel_events\n"
         "@otel_events.task(name=sys.argv[1])\ndef step(): return 1\n"
         "otel_events.configure()\nstep()\n"
         "if sys.argv[1] == 'first': subprocess.run([sys.executable, '-c', sys.argv[2], 'second'], check=True)\n"
     )
-    environ = CLEAN | collector.environ("http/protobuf") | {"OTEL_EVENTS_JOURNAL": str(tmp_path / "journal.db")}
+    environ = os.environ | collector.environ("http/protobuf") | {"OTEL_EVENTS_JOURNAL": str(tmp_path / "journal.db")}
     command = [sys.executable, "-c", code, "first", code]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(one.name for one in collector.spans()) == ["first", "second"]
     of_metrics = [one.message for one in collector.requests if one.signal == "metrics"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from otel_events.testing import CaptureServer
+from tests.patience import PATIENCE, PATIENT
 
 GUIDE = Path(__file__).parent / "golden" / "flytekit" / "monitoring"
 OURS = (
@@ -39,11 +40,10 @@ def run(name: str, call: str, collector: CaptureServer, tmp_path: Path) -> str:
         text = text.replace(f"{theirs}\n", f"{ours}\n")
     assert "flytekit" not in text.replace("Flytekit", "")
     program = tmp_path / "example.py"
-    program.write_text(f"import otel_events\notel_events.configure()\n{text}\n\nprint({call})\n")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    environ |= collector.environ("http/protobuf") | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    program.write_text(f"{PATIENT}import otel_events\notel_events.configure()\n{text}\n\nprint({call})\n")
+    environ = os.environ | collector.environ("http/protobuf") | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
     command = [sys.executable, "-W", "error", str(program)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 

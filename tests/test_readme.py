@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from otel_events.testing import CaptureServer
+from tests.patience import PATIENCE, PATIENT
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,11 +34,10 @@ def blocks(page: str, heading: str = "") -> list[tuple[str, str]]:
 
 
 def run(command: list[str], collector: CaptureServer, cwd: Path) -> str:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    environ |= collector.environ("http/protobuf")
+    environ = os.environ | collector.environ("http/protobuf")
     environ |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}", "HOME": str(cwd)}
     environ |= {"XDG_STATE_HOME": str(cwd), "XDG_CACHE_HOME": str(cwd), "PYTHONWARNINGS": "error"}
-    done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False, timeout=90)
+    done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -46,7 +46,7 @@ def run(command: list[str], collector: CaptureServer, cwd: Path) -> str:
 def test_the_section_on_tasks_does_what_it_says(collector: CaptureServer, tmp_path: Path) -> None:
     (python, job), (sh, commands) = blocks("README.md", "Instrument a task")
     assert (python, sh) == ("python", "sh")
-    (tmp_path / "job.py").write_text(job)
+    (tmp_path / "job.py").write_text(PATIENT + job)
     printed = run(["sh", "-euc", commands], collector, tmp_path)
     assert printed.splitlines()[:2] == ["500.0", "500.0"]
     assert printed.count("__main__.nightly") == 2
@@ -60,7 +60,7 @@ def test_the_section_on_tasks_does_what_it_says(collector: CaptureServer, tmp_pa
 
 
 def test_the_page_on_tasks_begins_with_a_program_that_runs(collector: CaptureServer, tmp_path: Path) -> None:
-    (tmp_path / "job.py").write_text(blocks("docs/tasks.md")[0][1])
+    (tmp_path / "job.py").write_text(PATIENT + blocks("docs/tasks.md")[0][1])
     assert run([sys.executable, "job.py"], collector, tmp_path) == "500.0\n"
     assert {one.name for one in collector.spans()} == {"RUN __main__.nightly", "__main__.train"}
 
@@ -72,9 +72,9 @@ def test_its_other_blocks_run_inside_a_task(collector: CaptureServer, tmp_path: 
     lines = "".join(f"    {line}\n" for line in code.splitlines() if line not in imports)
     before = "\n".join(["import otel_events", *imports, "", "@otel_events.task", "def page():", ""])
     after = "    load()\n\notel_events.configure()\npage()\n"
-    (tmp_path / "job.py").write_text(before + lines + after)
+    (tmp_path / "job.py").write_text(PATIENT + before + lines + after)
     (tmp_path / "step.py").write_text(
-        "import otel_events\notel_events.configure()\notel_events.task(name='step')(int)()\n"
+        PATIENT + "import otel_events\notel_events.configure()\notel_events.task(name='step')(int)()\n"
     )
     run([sys.executable, "job.py"], collector, tmp_path)
     spans = {one.name: one for one in collector.spans()}

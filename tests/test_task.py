@@ -25,6 +25,7 @@ from otel_events import current_run, task, workflow
 from otel_events.pipeline import live
 from otel_events.telemetry import ERROR, SpanData
 from otel_events.testing import CaptureServer
+from tests.patience import PATIENCE
 
 
 class Told:
@@ -467,9 +468,8 @@ from otel_events.pipeline import live
 live.shutdown()
 assert "grpc" not in sys.modules
 """
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    environ |= collector.environ("http/protobuf")
+    environ = os.environ | collector.environ("http/protobuf")
     if to == "gateway":  # nothing answers there
         environ |= {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
         environ["OTEL_EVENTS_GATEWAY"] = "http://127.0.0.1:9"
-    subprocess.run([sys.executable, "-c", code], check=True, env=environ, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environ, timeout=PATIENCE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import threading
-import time
 from importlib import import_module
 from typing import Any
 
@@ -48,6 +47,7 @@ from otel_events.telemetry import (
     SpanLink,
 )
 from otel_events.testing import Answer, CaptureServer, FakeClock, MetricPoint, capture
+from tests.patience import PATIENCE
 
 TRACE, SPAN = b"t" * 16, b"s" * 8
 EXPORTERS: dict[Protocol, tuple[Any, Any, Any]] = {
@@ -161,10 +161,8 @@ def test_a_silent_server_stops() -> None:
         collector.answers.append(Answer(silent=True))
         thread = threading.Thread(target=collector.next_answer)
         thread.start()
-        began = time.monotonic()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
-    assert time.monotonic() - began < 5
 
 
 def test_the_clock_wakes_who_has_waited_long_enough() -> None:
@@ -179,12 +177,12 @@ def test_the_clock_wakes_who_has_waited_long_enough() -> None:
 
     thread = threading.Thread(target=sleep)
     thread.start()
-    assert clock.until_asleep() == 10
+    assert clock.until_asleep(PATIENCE) == 10
     clock.advance(4)
-    assert clock.until_asleep() == 6
+    assert clock.until_asleep(PATIENCE) == 6
     assert woken == []
     clock.advance(6)
-    thread.join(10)
+    thread.join(PATIENCE)
     assert woken == [10]
     with pytest.raises(AssertionError, match="nobody waited"):
         clock.until_asleep(0.01)

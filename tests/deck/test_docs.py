@@ -11,17 +11,16 @@ from pathlib import Path
 from otel_events.deck.parts import COLUMNS, LARGEST, ROWS
 from otel_events.deck.place import AGE, BYTES
 from tests.deck.conftest import Read
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "decks.md").read_text(encoding="utf-8")
 
 
 def run(decks: Path, *arguments: str) -> str:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     told = {"OTEL_EVENTS_DECKS": str(decks), "HOME": str(decks.parent), "OTEL_SDK_DISABLED": "true"}
-    done = subprocess.run(
-        [sys.executable, *arguments], env=environ | told, capture_output=True, text=True, check=True, timeout=60
-    )
+    command, environ = [sys.executable, *arguments], os.environ | told
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=PATIENCE)
     return done.stdout
 
 

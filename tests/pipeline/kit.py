@@ -30,7 +30,7 @@ from otel_events.telemetry import LogData, SpanData
 from otel_events.testing import CaptureServer, Received
 from otel_events.traces import Closed
 from tests.corpus import CORPUS, needs_corpus
-from tests.patience import PATIENCE
+from tests.patience import HOURS
 from tests.patience import until as until
 
 SECOND = 10**9
@@ -139,7 +139,7 @@ class World:
         **exporter: Any,
     ) -> Gateway:
         # A request that a slow machine answers late is not sent again.
-        config = from_env(self.collector.environ(self.protocol) | {"OTEL_EXPORTER_OTLP_TIMEOUT": str(PATIENCE)})
+        config = from_env(self.collector.environ(self.protocol) | {"OTEL_EXPORTER_OTLP_TIMEOUT": str(HOURS)})
         clock = exporter.get("clock")
         senders = [sender(endpoint, clock) for endpoint in config.endpoints.values()]
         exporter = {"limit": limit, "jitter": lambda: 0.01} | exporter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from otel_events.pipeline.gateway import Every, Gateway, GatewayConfig
 from otel_events.pipeline.state import Telemetry
 from otel_events.telemetry import SpanData
 from otel_events.testing import Answer, CaptureServer, FakeClock
+from tests.patience import HOURS, PATIENCE
 from tests.pipeline import kit
 from tests.pipeline.kit import World, change, line, run_of, until, value
 
@@ -27,7 +27,7 @@ def spans(first: int, count: int) -> list[bytes]:
 
 
 def delivery(collector: CaptureServer, **exporter: object) -> Delivery:
-    config = from_env(collector.environ("http/protobuf"))
+    config = from_env(collector.environ("http/protobuf") | {"OTEL_EXPORTER_OTLP_TIMEOUT": str(HOURS)})
     made = Delivery(
         [sender(one) for one in config.endpoints.values()], config.resource, **({"jitter": lambda: 0.01} | exporter)
     )
@@ -53,7 +53,7 @@ def test_a_commit_counts_as_sent_when_all_of_it_was_answered(collector: CaptureS
     made.flush()
     until(lambda: made.sent_seq == 4)
     assert numbers(collector) == list(range(1, 4 + BATCH))
-    assert made.close(5) == ""
+    assert made.close(PATIENCE) == ""
 
 
 def test_nothing_behind_an_unanswered_request_counts(collector: CaptureServer) -> None:
@@ -66,9 +66,7 @@ def test_nothing_behind_an_unanswered_request_counts(collector: CaptureServer) -
         made.flush()
     until(lambda: len(collector.logs()) == 3)  # the logs went through, beside the spans
     assert made.sent_seq == 0
-    started = time.monotonic()
-    assert made.close(0.5) != ""
-    assert time.monotonic() - started < 2
+    assert made.close(0.5) != ""  # which ends, though the answer would be waited for for hours
     assert made.sent_seq == 0
 
 
@@ -91,7 +89,7 @@ def test_a_commit_larger_than_the_queue_goes_out_whole_and_in_order(collector: C
     until(made.idle)
     assert numbers(collector) == list(range(count + 1))
     assert made.sent_seq == 2
-    assert made.close(1) == ""
+    assert made.close(PATIENCE) == ""
 
 
 def test_what_does_not_fit_is_unsent_when_it_closes(collector: CaptureServer) -> None:
@@ -112,7 +110,7 @@ def test_a_refusal_for_good_is_counted_and_lets_the_rest_through(collector: Capt
     until(lambda: made.sent_seq == 3)
     counts = made.counts()["traces"]
     assert (counts.failed, counts.rejected, counts.sent) == (BATCH, 2, 2 * BATCH - 2)
-    assert made.close(1) == ""
+    assert made.close(PATIENCE) == ""
 
 
 def test_only_the_signals_that_are_asked_for(collector: CaptureServer) -> None:
@@ -201,7 +199,7 @@ def test_retry_after_is_waited_for(tmp_path: Path, collector: CaptureServer) -> 
     gateway._next["metrics"] = world.now + 10**6 * kit.SECOND
     collector.answers.append(Answer(http=503, retry_after="30"))
     feed(world, gateway, 1)
-    assert 29 < clock.until_asleep() <= 30
+    assert 29 < clock.until_asleep(PATIENCE) <= 30
     assert collector.logs() == []
     clock.advance(29.9)
     gateway.tick()
@@ -212,7 +210,7 @@ def test_retry_after_is_waited_for(tmp_path: Path, collector: CaptureServer) -> 
 
 
 @pytest.mark.parametrize("how", ["refused", "silent"])
-def test_closing_keeps_to_its_time_and_the_next_start_sends_the_rest(
+def test_closing_does_not_wait_for_the_collector_and_the_next_start_sends_the_rest(
     how: str, tmp_path: Path, collector: CaptureServer
 ) -> None:
     with CaptureServer() as server:
@@ -225,9 +223,7 @@ def test_closing_keeps_to_its_time_and_the_next_start_sends_the_rest(
         feed(world, gateway, 5)
         world.now += 11 * kit.SECOND
         gateway.tick()
-        started = time.monotonic()
-        left = gateway.drain_and_close(1.0)
-        assert time.monotonic() - started < 2.5
+        left = gateway.drain_and_close(0.5)  # which ends, though a request may take hours
         assert left.commits > 0
         assert left.reason
         if how == "refused":
@@ -265,6 +261,6 @@ def test_the_last_metrics_go_out_though_earlier_ones_wait(tmp_path: Path) -> Non
         gateway.tick()
         until(lambda: gateway._delivery.counts()["metrics"].retried)
         gateway.offer("python", [line(run_of("w"), "one", 1)])
-        gateway.drain_and_close(5)
+        gateway.drain_and_close(PATIENCE)
         accepted = [one.value for one in server.metrics() if one.name == "otel_events_events_accepted_total"]
     assert accepted[-1:] == [1]

@@ -15,6 +15,7 @@ from typing import Any
 
 import otel_events
 from otel_events import current_context, env_context, task, workflow
+from otel_events.pipeline import process
 
 NUMBERS = range(3)
 
@@ -127,6 +128,7 @@ def outer() -> None:
 
 
 if __name__ == "__main__":
+    process.EXIT_SECONDS = 600.0  # on a slow machine too, what the tests look for arrives
     otel_events.configure()
     if sys.argv[1] == "leaf":
         leaf(int(sys.argv[2]))

@@ -8,6 +8,7 @@ import signal
 
 import otel_events
 from otel_events import task, workflow
+from otel_events.pipeline import process
 
 
 def work() -> None:
@@ -25,5 +26,6 @@ def outer() -> None:
 
 
 if __name__ == "__main__":
+    process.EXIT_SECONDS = 600.0  # on a slow machine too, what the tests look for arrives
     otel_events.configure()
     outer()

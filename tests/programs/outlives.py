@@ -10,6 +10,7 @@ import sys
 
 import otel_events
 from otel_events import task, workflow
+from otel_events.pipeline import process
 
 
 @task(name="before")
@@ -34,6 +35,7 @@ def outer() -> bool:
 
 
 if __name__ == "__main__":
+    process.EXIT_SECONDS = 600.0  # on a slow machine too, what the tests look for arrives
     ended, last = os.pipe()
     if os.fork():
         os.close(last)
