@@ -20,6 +20,7 @@ from otel_events import OutputMetadata, SerializableToString, current_context, e
 from otel_events.pipeline import live
 from otel_events.tasks import stats as stats_module
 from otel_events.testing import CaptureServer
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +391,7 @@ def test_variables_for_a_child_are_those_that_the_command_derives(collector: Cap
     assert told["TRACEPARENT"] == f"00-{span.trace_id.hex()}-{span.span_id.hex()}-01"
     run = json.loads(told["OTEL_EVENTS_PARENT"])
     command = [sys.executable, "-m", "otel_events", "context", "--json", "--source", "python", "--kind", "task"]
-    done = subprocess.run([*command, "--id", run["id"]], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([*command, "--id", run["id"]], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert json.loads(done.stdout)["TRACEPARENT"] == told["TRACEPARENT"]
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
 from collections.abc import AsyncIterator, Iterator
@@ -68,7 +70,7 @@ def test_mypy_sees_through_the_decorators(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     cache = ROOT / ".mypy_cache"  # that of `make check`
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), str(tmp_path / "program.py")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=170)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     told = [line for line in done.stdout.splitlines() if "program.py" in line]
     found = [
         match[1].replace("builtins.", "") for line in told if (match := re.search(r'Revealed type is "(.*)"', line))

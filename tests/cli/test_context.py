@@ -12,6 +12,7 @@ import pytest
 from otel_events.event import Run
 from otel_events.identity import span_id, trace_id, traceparent
 from tests.cli.conftest import Cli
+from tests.patience import PATIENCE
 
 RETRIES = Path(__file__).resolve().parents[1] / "golden" / "flyte" / "transports" / "grpc_requests.jsonl"
 NAMESPACE = "flytesnacks/development"
@@ -40,7 +41,7 @@ def test_a_shell_takes_it_as_it_is(cli: Cli) -> None:
     printed = cli("context", "--source", "batch", "--id", name).out
     done = subprocess.run(
         ["sh", "-euc", 'eval "$1"; printf "%s\\n%s" "$TRACEPARENT" "$OTEL_EVENTS_PARENT"', "sh", printed],  # noqa: S607 - any POSIX shell
-        capture_output=True, text=True, check=True, timeout=10,
+        capture_output=True, text=True, check=True, timeout=PATIENCE,
     )  # fmt: skip
     context, _, run = done.stdout.partition("\n")
     assert context == traceparent(trace_id("batch", "", name), span_id("batch", "", name, 1, "workflow"))

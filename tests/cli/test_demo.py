@@ -16,6 +16,7 @@ from otel_events.cli.demo import bundled
 from otel_events.pipeline.records import Record
 from otel_events.sources import SOURCES, decoder
 from tests.cli.conftest import Cli
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,10 +59,10 @@ def test_the_demo_keeps_the_metrics_page_up_when_asked(tmp_path: Path) -> None:
         first = process.stderr.readline()
         url = re.search(r"http://\S+/metrics", first)
         assert url, first + process.stderr.read()
-        page = httpx.get(url[0], trust_env=False).text
+        page = httpx.get(url[0], trust_env=False, timeout=PATIENCE).text
         assert re.search(r'otel_events_runs_total\{.*source="prefect".*\} [1-9]', page)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
     finally:
         process.kill()

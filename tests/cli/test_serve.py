@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -35,12 +36,12 @@ class Process:
 
     def __init__(self, process: subprocess.Popen[str], url: str, first: str) -> None:
         self.process, self.first = process, first
-        self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """(exit code, what was on stderr after the start)."""
         self.process.send_signal(number)
-        _, told = self.process.communicate(timeout=20)
+        _, told = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, told
 
     def peak(self) -> int:

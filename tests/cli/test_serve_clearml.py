@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from otel_events.store import SCALAR, SqliteStore
 from tests.cli.conftest import Cli
 from tests.cli.test_serve import Process, running
+from tests.patience import PATIENCE, until
 
 FREE = ("--clearml-port", "0", "--clearml-files-port", "0")
 
@@ -30,20 +30,21 @@ def clearml(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple
 
 def login(api: str, *pair: str) -> httpx.Response:
     key, secret = pair or ("k", "s")
-    return httpx.get(f"{api}/auth.login", auth=(key, secret), trust_env=False)
+    return httpx.get(f"{api}/auth.login", auth=(key, secret), trust_env=False, timeout=PATIENCE)
 
 
 def test_the_api_and_its_files(tmp_path: Path) -> None:
     with clearml(tmp_path, "--clearml") as (served, api, files):
         bearer = {"Authorization": f"Bearer {login(api).json()['data']['token']}"}
-        sent = httpx.post(files, files={"a/b.txt": ("b", b"text")}, headers=bearer, trust_env=False)
+        sent = httpx.post(files, files={"a/b.txt": ("b", b"text")}, headers=bearer, trust_env=False, timeout=PATIENCE)
         assert sent.json() == ["a/b.txt"]
-        assert httpx.post(f"{api}/events.add_batch", headers=bearer, trust_env=False).status_code == 400
+        empty = httpx.post(f"{api}/events.add_batch", headers=bearer, trust_env=False, timeout=PATIENCE)
+        assert empty.status_code == 400
         assert served.http.get("/readyz").status_code == 200
         assert served.stop()[0] == 0
     assert (tmp_path / "clearml-files" / "a" / "b.txt").read_bytes() == b"text"
     with clearml(tmp_path, "--clearml") as (_, _, files):  # the token of before is still good
-        assert httpx.get(f"{files}/a/b.txt", headers=bearer, trust_env=False).content == b"text"
+        assert httpx.get(f"{files}/a/b.txt", headers=bearer, trust_env=False, timeout=PATIENCE).content == b"text"
 
 
 def test_what_a_task_reports_is_in_the_metrics_and_retention_is_counted(tmp_path: Path) -> None:
@@ -60,12 +61,17 @@ def test_what_a_task_reports_is_in_the_metrics_and_retention_is_counted(tmp_path
         bearer = {"Authorization": f"Bearer {login(api).json()['data']['token']}"}
         lines = {"Content-Type": "application/json-lines"} | bearer
         body = "\n".join(map(json.dumps, events))
-        added = httpx.post(f"{api}/v2.23/events.add_batch", content=body, headers=lines, trust_env=False).json()
+        url = f"{api}/v2.23/events.add_batch"
+        added = httpx.post(url, content=body, headers=lines, trust_env=False, timeout=PATIENCE).json()
         assert (added["meta"]["result_code"], added["data"]["added"]) == (200, 4)
         metrics = counted(served, "otel_events_stat_loss_train{")
         wanted = {"tasks": ["t1"]}
         read = httpx.post(
-            f"{api}/events.multi_task_scalar_metrics_iter_histogram", json=wanted, headers=bearer, trust_env=False
+            f"{api}/events.multi_task_scalar_metrics_iter_histogram",
+            json=wanted,
+            headers=bearer,
+            trust_env=False,
+            timeout=PATIENCE,
         )
         assert list(read.json()["data"]["metrics"]) == ["loss"]
     assert re.search(r'otel_events_stat_loss_train\{[^}]*name="[^"]*"[^}]*\} 0\.25', metrics)
@@ -73,11 +79,14 @@ def test_what_a_task_reports_is_in_the_metrics_and_retention_is_counted(tmp_path
 
 def counted(served: Process, text: str) -> str:
     """The metrics, once ``text`` is in them."""
-    end = time.monotonic() + 60
-    while text not in (metrics := served.http.get("/metrics").text):
-        assert time.monotonic() < end, metrics
-        time.sleep(0.05)
-    return metrics
+    found: list[str] = []
+
+    def is_there() -> bool:
+        found[:] = [served.http.get("/metrics").text]
+        return text in found[0]
+
+    until(is_there)
+    return found[0]
 
 
 def test_credentials_of_a_file_and_of_the_environment(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from otel_events.instrument.flytekit.runs import Frame
 from otel_events.sources.flyte_task import decode_task
 from otel_events.spans import span
 from otel_events.traces import close_all
+from tests.patience import PATIENCE
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "flyte"
 SCENARIOS = ("happy_path", "retries_user_then_system", "subworkflow_and_launchplan", "dynamic_node", "aborted")
@@ -171,5 +172,5 @@ FlytekitInstrumentor().instrument(skip_dep_check=True)
 FlytekitInstrumentor().uninstrument()
 import json; print(json.dumps([name for name in sys.modules if name.startswith("flytekit")]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert (json.loads(done.stdout), done.stderr) == ([], "")

@@ -135,7 +135,7 @@ def test_a_date_to_retry_after_is_told_as_seconds(collector: CaptureServer) -> N
     endpoint = from_env(collector.environ("http/protobuf")).endpoints["logs"]
     collector.answers.append(Answer(http=503, retry_after=formatdate(clock.time() + 90, usegmt=True)))
     with closing(sender(endpoint, clock)) as one:
-        assert one.send(PAYLOAD, clock.monotonic() + 10).after == 90.0
+        assert one.send(PAYLOAD, clock.monotonic() + PATIENCE).after == 90.0
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK], ids=str)

@@ -14,6 +14,7 @@ from otel_events.journal import Journal
 from otel_events.pipeline.gateway import Accepted, Gateway
 from otel_events.pipeline.poll import Poll, Polled
 from otel_events.pipeline.records import Record, Refused
+from tests.patience import PATIENCE
 from tests.pipeline.kit import change, run_of
 from tests.server.serving import gateway
 
@@ -85,7 +86,7 @@ def test_the_thread_ends_when_stopped(tmp_path: Path) -> None:
     with gateway(tmp_path / "j.db") as made:
         poll = Poll(made, [Polled("events", place, "here")], 3600)
         poll.start()
-        assert place.seen.wait(10)
+        assert place.seen.wait(PATIENCE)
         poll.stop()
         poll.stop()
     assert not [one for one in threading.enumerate() if one.name == "otel-events-poll"]

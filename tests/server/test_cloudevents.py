@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from otel_events.pipeline.gateway import Gateway
-from otel_events.server.ingest import Limits
-from tests.server.serving import Served, serving
+from tests.server.serving import Served, bounds, serving
 
 KIND = "com.flyte.resource.flyteidl.admin.WorkflowExecutionEventRequest"
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
@@ -81,7 +80,7 @@ def test_an_empty_batch_holds_no_records(shared: Served) -> None:
 
 
 def test_a_batch_of_too_many_values_is_refused_unread(opened: Gateway) -> None:
-    with serving(opened, limits=Limits(records=10)) as served:
+    with serving(opened, limits=bounds(records=10)) as served:
         assert served.cloudevents(b"[" + b"1," * 50 + b"1]", BATCH).status_code == 413
 
 

@@ -18,8 +18,8 @@ from otel_events.journal import Journal
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.pipeline.records import MAX_RECORD_BYTES, Record
 from otel_events.server.auth import Access
-from otel_events.server.ingest import Limits
-from tests.server.serving import Served, gateway, serving
+from tests.patience import PATIENCE
+from tests.server.serving import Served, bounds, gateway, serving
 from tests.sources.ray_events import SESSION, batch, definition, job, transitions
 
 PATH = "/ray/v1/events"
@@ -152,7 +152,7 @@ def test_a_journal_that_cannot_be_written_is_503_and_the_next_try_is_whole(serve
 
 
 def test_too_much_in_memory_is_503(over: Gateway) -> None:
-    with serving(over, limits=Limits(in_flight=1000)) as served:
+    with serving(over, limits=bounds(in_flight=1000)) as served:
         assert post(served, batch(*map(definition, range(20)))).status_code == 503
 
 
@@ -182,7 +182,7 @@ def test_the_token_is_the_password_of_the_address(over: Gateway, headers: dict[s
 def test_an_address_with_the_token_in_it(over: Gateway) -> None:
     with serving(over, Access("0.0.0.0", TOKEN)) as served:  # noqa: S104 - the rules of that bind, over loopback
         url = f"http://ray:{TOKEN}@127.0.0.1:{served.port}{PATH}"
-        assert httpx.post(url, content=b"[]", headers=JSON, trust_env=False).status_code == 200
+        assert httpx.post(url, content=b"[]", headers=JSON, trust_env=False, timeout=PATIENCE).status_code == 200
 
 
 def test_other_methods_are_405(served: Served) -> None:

@@ -13,6 +13,7 @@ import pytest
 from otel_events.errors import StoreError
 from otel_events.store import LOG, PLOT, SCALAR, Keeper, Limits, Owner, SqliteStore
 from otel_events.store.sweep import STEP
+from tests.patience import PATIENCE
 from tests.store.naive import NOW, TASK
 
 
@@ -123,7 +124,7 @@ def test_a_keeper_works_by_itself_and_stops(store: SqliteStore) -> None:
 
     keeper = Keeper(Seen(), Limits())
     keeper.start()
-    assert freed.wait(60)
+    assert freed.wait(PATIENCE)
     keeper.stop()
     assert not store.collect()
 
@@ -150,7 +151,7 @@ def test_a_reader_in_the_middle_of_a_read_does_not_hold_up_the_writer(store: Sql
         rows.fetchone()
         writer = threading.Thread(target=store.add, args=(points("t", 20),), kwargs={"worker": "w", "now_ms": NOW})
         writer.start()
-        writer.join(30)
+        writer.join(PATIENCE)
         assert not writer.is_alive()
         assert len(rows.fetchall()) == 9, "what one read sees is of one moment"
     assert len(store.page(series, limit=100).events) == 20
@@ -174,7 +175,8 @@ def test_many_threads_write_and_read(store: SqliteStore) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
     assert not failures
     assert counts(store, *"abcd") == [20] * 4
 

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from otel_events.server.run import bind
+from tests.patience import PATIENCE
 
 
 @contextmanager
@@ -24,6 +25,6 @@ def running(app: ASGIApp) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
         listener.close()
         assert not thread.is_alive()

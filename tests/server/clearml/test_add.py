@@ -17,6 +17,7 @@ from otel_events.server.clearml_api.access import Access
 from otel_events.server.clearml_api.add import ENDPOINTS, MAX_REASONS, add, add_batch
 from otel_events.server.clearml_api.base import MODEL, TASK, ApiError, Call, Service
 from otel_events.store import LOG, SCALAR, TYPES, Owner
+from tests.patience import PATIENCE
 from tests.server.clearml.asking import NOW, Asked, asking, image, line, plot, scalar
 from tests.server.clearml.running import running
 
@@ -189,7 +190,7 @@ def http(asked: Asked) -> Iterator[Http]:
     service = Service(asked.store, "company", lambda: NOW, lambda: 0.0, told.append)
     with (
         running(app.create(service, Access({}, b"x" * 32), ENDPOINTS)) as url,
-        httpx.Client(base_url=url, trust_env=False, timeout=20) as client,
+        httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client,
     ):
         yield Http(client, told)
 

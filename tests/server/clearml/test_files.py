@@ -15,13 +15,14 @@ from otel_events.errors import ConfigError
 from otel_events.server.clearml_api import files
 from otel_events.server.clearml_api.access import Access
 from otel_events.server.clearml_api.folder import Bounds, FileError, Folder, parts
+from tests.patience import PATIENCE
 from tests.server.clearml.running import running
 
 KEY = ("key", "secret")
 
 
 def client(url: str, auth: tuple[str, str] | None = KEY) -> httpx.Client:
-    return httpx.Client(base_url=url, auth=auth, trust_env=False, timeout=20)
+    return httpx.Client(base_url=url, auth=auth, trust_env=False, timeout=PATIENCE)
 
 
 @pytest.fixture

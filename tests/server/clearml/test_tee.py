@@ -24,6 +24,7 @@ from otel_events.pipeline.gateway import Gateway
 from otel_events.server.clearml_api.tee import DROPPED, FAULT, routes
 from otel_events.server.ingest import Limits
 from otel_events.server.run import bind
+from tests.patience import PATIENCE
 from tests.server.clearml.asking import scalar
 from tests.server.clearml.running import running
 from tests.server.serving import gateway
@@ -60,7 +61,7 @@ class Watched:
 
     def ingest(self, source: str, records: Any) -> Any:
         if self.stuck is not None:
-            self.stuck.wait(20)
+            self.stuck.wait(PATIENCE)
         if self.trouble is not None:
             raise self.trouble
         taken = self._over.ingest(source, records)
@@ -76,7 +77,7 @@ class Watched:
         self.seen.put(("faulted", what))
 
     def next(self) -> tuple[str, Any]:
-        return self.seen.get(timeout=20)
+        return self.seen.get(timeout=PATIENCE)
 
     def page(self) -> str:
         return self._over.exposition("text/plain")[0].decode()
@@ -91,7 +92,7 @@ class Tee:
 def teeing(url: str, over: Any, limits: Limits = Limits()) -> Iterator[httpx.Client]:  # noqa: B008 - immutable
     with (
         running(Starlette(routes=routes(url, over, limits))) as address,
-        httpx.Client(base_url=address, trust_env=False, timeout=20) as client,
+        httpx.Client(base_url=address, trust_env=False, timeout=PATIENCE) as client,
     ):
         yield client
 
@@ -245,7 +246,7 @@ def test_bodies_go_on_as_they_come(watched: Watched) -> None:
 
     def body() -> Iterator[bytes]:
         yield b"first"
-        assert begun.wait(20)  # the server has it before the rest is made
+        assert begun.wait(PATIENCE)  # the server has it before the rest is made
         yield b"second"
 
     with (

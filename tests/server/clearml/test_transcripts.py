@@ -21,6 +21,7 @@ from otel_events.server.clearml_api.access import COMPANY, Access
 from otel_events.server.clearml_api.base import Service
 from otel_events.store import SqliteStore
 from tests.corpus import CORPUS
+from tests.patience import PATIENCE
 from tests.server.clearml.recorded import FOLDER, Call, Comparison, Ids, Transcript
 from tests.server.clearml.running import running
 
@@ -49,7 +50,7 @@ def test_every_recorded_call_is_answered_as_it_was(url: str, path: Path) -> None
     transcript, name = Transcript(path), path.name.partition(".")[0]
     assert transcript.calls
     found: dict[tuple[str, int], list[str]] = {}
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client:
         login = client.post("/auth.login", headers={"Authorization": f"Basic {CREDENTIALS}"})
         token = login.json()["data"]["token"]
         client.cookies.clear()
@@ -117,11 +118,10 @@ def compared(recorded: Any, ours: Any) -> Iterator[str]:
 
 
 @pytest.mark.skipif(not PROGRAM.is_file(), reason=f"the program that came with the recordings is not at {PROGRAM}")
-@pytest.mark.timeout(300)
 def test_the_program_that_came_with_the_recordings_says_the_same(url: str) -> None:
     environ = os.environ | {"CLEARML_API_ACCESS_KEY": KEY, "CLEARML_API_SECRET_KEY": SECRET}
     command = [sys.executable, str(PROGRAM), url, str(PROGRAM.parent)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout[-3000:]
     calls = sum(len(Transcript(path).calls) for path in FOLDER.glob("*.jsonl.gz"))
     assert done.stdout.splitlines()[-1] == f"{calls - len(BETTER)} passed, 0 failed"
