@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,17 +17,18 @@ from otel_events.otlp.config import Protocol
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.server.auth import Access
 from otel_events.testing import CaptureServer
+from tests.patience import HOURS, PATIENCE
 from tests.programs.ends import EXPECTED
 from tests.server.serving import serving
 
 PROGRAM = Path(__file__).parent / "programs" / "ends.py"
-CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
 PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http/protobuf")
 KEPT = ("returns", "raises", "handler_before", "daemon_thread", "fork", "spawn_process", "process_pool", "many")
 """Ways that are also tried with a journal of the program's own."""
-CACHE = tempfile.TemporaryDirectory(prefix="otel-events-test-cache-")
-HOURS = {"OTEL_EXPORTER_OTLP_TIMEOUT": "36000"}
-"""Seconds that a request may take: who waited for one at the end would not end within a test."""
+PATIENT = {"ENDS_PATIENCE": str(PATIENCE)}
+"""Of programs whose telemetry is to arrive, on however slow a machine."""
+ENDLESS = {"OTEL_EXPORTER_OTLP_TIMEOUT": str(HOURS)}
+"""How long a request may take: who waited for one at the end would not end within a test."""
 
 
 @pytest.fixture
@@ -37,11 +37,17 @@ def collector() -> Iterator[CaptureServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EVENTS_CACHE", str(tmp_path / "cache"))
+
+
 def run(way: str, *journal: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """A program; with Python's development mode, so that warnings of every kind are shown."""
-    environ = {"OTEL_EVENTS_CACHE": str(CACHE.name)} | environ
     command = [sys.executable, "-X", "dev", str(PROGRAM), way, *map(str, journal)]
-    return subprocess.run(command, env=CLEAN | environ, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(
+        command, env=os.environ | environ, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
 
 
 def names(collector: CaptureServer) -> list[str]:
@@ -59,7 +65,7 @@ def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("way", EXPECTED)
 def test_all_arrives_at_a_collector(way: str, protocol: Protocol, collector: CaptureServer) -> None:
-    done = run(way, **collector.environ(protocol))
+    done = run(way, **PATIENT, **collector.environ(protocol))
     expected, code = EXPECTED[way]
     assert (done.returncode, complaints(done)) == (code, [])
     assert names(collector) == expected
@@ -69,7 +75,7 @@ def test_all_arrives_at_a_collector(way: str, protocol: Protocol, collector: Cap
 
 @pytest.mark.parametrize("way", KEPT)
 def test_all_arrives_with_a_journal(way: str, collector: CaptureServer, tmp_path: Path) -> None:
-    done = run(way, tmp_path / "runs.db", **collector.environ("http/protobuf"))
+    done = run(way, tmp_path / "runs.db", **PATIENT, **collector.environ("http/protobuf"))
     assert (done.returncode, complaints(done)) == (EXPECTED[way][1], [])
     assert names(collector) == EXPECTED[way][0]
 
@@ -82,10 +88,10 @@ def test_all_arrives_by_way_of_a_gateway(way: str, journal: str, collector: Capt
     )
     try:
         with serving(made, Access()) as served:
-            done = run(way, *own, OTEL_EVENTS_GATEWAY=f"http://127.0.0.1:{served.port}", **nowhere())
+            done = run(way, *own, OTEL_EVENTS_GATEWAY=f"http://127.0.0.1:{served.port}", **PATIENT, **nowhere())
         made.settle()
     finally:
-        made.drain_and_close(600)
+        made.drain_and_close(PATIENCE)
     assert (done.returncode, complaints(done)) == (EXPECTED[way][1], [])
     assert names(collector) == EXPECTED[way][0]
 
@@ -117,12 +123,12 @@ def test_a_program_ends_though_nobody_answers_and_the_next_one_sends_all(
 ) -> None:
     """That it ends at all is what is tested: a request would take hours. What is left is in the journal."""
     journal = tmp_path / "runs.db"
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": deaf, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, **HOURS}
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": deaf, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, **ENDLESS}
     done = run(way, journal, **environ)
     assert done.returncode == 0
     assert "was not sent" in done.stderr
     assert "Traceback" not in done.stderr
-    assert run("returns", journal, **collector.environ("http/protobuf")).stderr == ""
+    assert run("returns", journal, **PATIENT, **collector.environ("http/protobuf")).stderr == ""
     assert names(collector) == sorted([*EXPECTED[way][0], "step"])
 
 

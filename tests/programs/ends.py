@@ -1,5 +1,6 @@
 """Programs that end, each in a way of its own: ``python ends.py WAY``. All that they ran is to arrive.
 
+$ENDS_PATIENCE is how long its end waits for the other side, in place of EXIT_SECONDS: a slow machine then loses none.
 ``EXPECTED`` names the spans of each way and the code with which it ends; tests/test_exit.py compares.
 """
 
@@ -215,7 +216,10 @@ def many() -> None:
 
 
 if __name__ == "__main__":
+    from otel_events.pipeline import process
+
     way = sys.argv[1]
+    process.EXIT_SECONDS = float(os.environ.get("ENDS_PATIENCE", process.EXIT_SECONDS))
     if way == "handler_before":
         atexit.register(named("in handler"))
     otel_events.configure(sys.argv[2] if len(sys.argv) > 2 else None)
