@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events.otlp import Batch, Counts, Exporter, Result, from_env, sender
-from otel_events.otlp.config import PREFIX, Protocol, Signal
+from otel_events.otlp.config import PREFIX, SIGNALS, Protocol, Signal
 from otel_events.otlp.export import INITIAL, LONGEST
 from otel_events.testing import Answer, CaptureServer, FakeClock
 from tests.patience import HOURS, PATIENCE, until
@@ -457,3 +458,59 @@ def test_a_forked_child_starts_empty_and_with_its_own_connection(
     sent = {"before": parent != "fresh", "child": child == "sends", "after": True}
     assert set(came) == {name for name, is_sent in sent.items() if is_sent}
     assert busy or len(came) == len(set(came))  # a second is short: what is answered later is sent again
+
+
+# The end of an interpreter, where no thread can be started since Python 3.12: a program of its own as well.
+
+AT_EXIT = """
+import atexit, os, sys, threading
+from otel_events.otlp import SIGNALS, Batch, Exporter, from_env, sender
+
+def at_exit():
+    try:
+        threading.Thread(target=int).start()
+        print("threads start here")
+    except RuntimeError:
+        print("no thread starts here")
+    endpoints = from_env(os.environ).endpoints
+    exporter = Exporter([sender(endpoints[signal]) for signal in SIGNALS])
+    for signal in SIGNALS:
+        for number in range(3):
+            assert exporter.offer(Batch(signal, b"", 1, number))
+    left = exporter.close(float(sys.argv[1]))
+    print(sorted(batch.signal for batch in left))
+    print({signal: counts.sent for signal, counts in sorted(exporter.counts().items())})
+
+atexit.register(at_exit)
+"""
+
+
+def at_exit(collector: CaptureServer, protocol: Protocol, patience: float, **environ: str) -> list[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, str(patience)],
+        env=collector.environ(protocol) | {"PYTHONPATH": ":".join(sys.path)} | environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout.splitlines()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_close_sends_on_its_own_thread_where_no_other_can_be_had(collector: CaptureServer, protocol: Protocol) -> None:
+    *_, left, sent = at_exit(collector, protocol, PATIENCE)
+    assert (left, sent) == ("[]", str(dict.fromkeys(sorted(SIGNALS), 3)))
+    assert Counter(request.signal for request in collector.requests) == dict.fromkeys(SIGNALS, 3)
+
+
+def test_a_signal_that_nobody_takes_leaves_the_others_their_share_of_the_time(collector: CaptureServer) -> None:
+    """Whether they have threads or wait for each other."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        first = next(iter(SIGNALS))
+        nowhere = {f"OTEL_EXPORTER_OTLP_{first.upper()}_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        nowhere["OTEL_EXPORTER_OTLP_TIMEOUT"] = str(HOURS)
+        *_, left, sent = at_exit(collector, "http/protobuf", 10.0, **nowhere)
+    assert left == str([first] * 3)
+    assert sent == str({signal: 0 if signal == first else 3 for signal in sorted(SIGNALS)})
