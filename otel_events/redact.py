@@ -79,6 +79,9 @@ def _compiled(table: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
 
 
 _SHAPE, _VALUE = _compiled(SHAPES), _compiled(SECRET_VALUES)
+_BEGIN = "-----BEGIN "
+_PEM = _compiled(SHAPES[:1])
+"""Looked for before all else: a secret's name in front of such a key would take its first word or line alone."""
 
 _KEN = re.compile("k(?:e[ny]|i[ea])").search  # token, key, cookie, akia: one run for four
 _GITHUB = re.compile("gh[pousr]_").search
@@ -132,7 +135,9 @@ def suspicious(record: bytes) -> bool:
 
 def text(value: str) -> str:
     """The text with everything that looks like a secret replaced by ``[redacted]``."""
-    return _VALUE.sub(_replace, value) if _has_clue(value.lower()) else value
+    if not _has_clue(value.lower()):
+        return value
+    return _VALUE.sub(_replace, _PEM.sub(REDACTED, value) if _BEGIN in value else value)
 
 
 def _replace(match: re.Match[str]) -> str:
@@ -262,9 +267,15 @@ def _mask(masked: bytearray, record: bytes, start: int, end: int, depth: int) ->
     for low, high in inner or ():
         _mask(masked, record, low, high, depth + 1)
     if inner is None:
-        for match in _VALUE.finditer(str(record[start:end], "latin-1")):
+        plain = _PEM.sub(_stars, str(record[start:end], "latin-1"))
+        masked[start:end] = plain.encode("latin-1")
+        for match in _VALUE.finditer(plain):
             low, high = _secret(match)
             masked[start + low : start + high] = b"*" * (high - low)
+
+
+def _stars(match: re.Match[str]) -> str:
+    return "*" * len(match[0])
 
 
 def _contents(record: bytes, at: int, end: int) -> list[tuple[int, int]] | None:

@@ -56,6 +56,9 @@ SECRETS: list[tuple[str, str]] = [
     (f"{GITHUB}, {SLACK}", "[redacted], [redacted]"),
     (f"key:\n{PEM}\nend", "key:\n[redacted]\nend"),
     (PEM[:50], "[redacted]"),
+    (f"password= {PEM}, next", "password= [redacted], next"),
+    (f"secret: {PEM[:50]}", "secret: [redacted]"),
+    (f"Cookie: {PEM}", "Cookie: [redacted]"),
 ]
 
 HARMLESS = [
