@@ -289,6 +289,51 @@ def _spin(seconds: float) -> float:
     return seconds
 
 
+TRACED = """
+import sys, threading
+from otel_events import task
+
+inside, go = threading.Lock(), threading.Lock()
+inside.acquire()
+go.acquire()
+
+@task(timeout=0.02)
+def spins():
+    while True:
+        pass
+
+@task(timeout=0.02)
+def blocks():
+    inside.release()
+    go.acquire()  # in C
+
+def timed_out(function):
+    try:
+        function()
+    except TimeoutError:
+        return True
+
+def trace():
+    sys.settrace(lambda *event: None)  # as a debugger does, and what measures coverage
+
+if sys.argv[1] == "afterwards":
+    assert timed_out(spins)
+    trace()
+else:
+    trace()
+    assert timed_out(blocks)
+    go.release()
+assert timed_out(lambda: None) is None
+"""
+
+
+@pytest.mark.parametrize("when", ["afterwards", "meanwhile"])
+def test_a_timeout_does_not_stop_a_program_that_is_traced(when: str) -> None:
+    """On Python 3.11 a traced thread stands still while an exception waits to be raised in another one: for ever, where
+    one was taken back."""
+    subprocess.run([sys.executable, "-c", TRACED, when], check=True, timeout=PATIENCE)
+
+
 def test_what_is_in_time_is_as_without(collector: CaptureServer) -> None:
     error = KeyError("mine")
 

@@ -7,6 +7,7 @@
 | a call into C that takes its time (sleep, a read, a solver) | nothing: it ends with that call |
 | what catches ``AttemptEnded``, a thread or a process that the function started | nothing |
 | a function that is called while the interpreter ends (an exit handler; Python 3.12 starts no thread then) | nothing |
+| a function whose caller is traced (a debugger, coverage), on Python 3.11 | nothing: ``TRACED`` says why |
 
 A function that still runs ``PATIENCE`` later is left running: its caller goes on, its result is nobody's, and the span
 and the error say so.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +26,13 @@ from otel_events.pipeline.faults import fault
 
 PATIENCE = 0.2
 """Seconds from the end of its time in which a function may still end, before it is left running."""
+
+
+TRACED = sys.version_info < (3, 12)
+"""Up to Python 3.11 a thread that is traced stands still for as long as an exception waits to be raised in another one,
+which may be until a read ends (ceval.c: DO_TRACING repeats the first step of each call)."""
+STEPS = 100
+"""Steps of a loop: one is enough for an exception that waits to be raised."""
 
 
 class AttemptEnded(BaseException):
@@ -80,12 +89,13 @@ class _Work:
             contextvars.copy_context().run(self._run)
 
     def end(self) -> bool:
-        """Ask the function to end; False where it has ended already."""
+        """Ask the function to end, if that can be done; False where it has ended already."""
         with self._lock:
             if self._ended is not None:
                 return False
-            self._asked = True
-            _raise_in(self._thread, AttemptEnded)
+            if not (TRACED and sys.gettrace()):
+                self._asked = True
+                _raise_in(self._thread, AttemptEnded)
             return True
 
     def result(self) -> Any:
@@ -106,16 +116,16 @@ class _Work:
                 ended = False, error
             with self._lock:  # from here on nobody asks
                 self._ended = ended
-            if self._asked:
-                _raise_in(self._thread, None)  # where it has not come yet, it is not to come any more
+            # Where it has not come yet, it comes now. Taken back, it would have the interpreter look for it ever after.
+            for _ in range(STEPS if self._asked else 0):
+                pass
         except AttemptEnded:  # it came after the function had ended
             pass
         finally:
             self.over.set()
 
 
-def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
-    """Have an exception raised at the next step of a thread; None: take that back."""
+def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    """Have an exception raised at the next step of a thread."""
     if thread.ident is not None:
-        what = ctypes.py_object(error) if error else None
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), what)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
