@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -194,19 +195,20 @@ def test_a_collector_that_is_back_gets_all_in_order(how: str, either: World, col
 
 
 def test_retry_after_is_waited_for(tmp_path: Path, collector: CaptureServer) -> None:
-    clock, world = FakeClock(), World(tmp_path, collector)
-    gateway = world.open(every=Every(metrics=10**6 * kit.SECOND), clock=clock)
-    gateway._next["metrics"] = world.now + 10**6 * kit.SECOND
-    collector.answers.append(Answer(http=503, retry_after="30"))
-    feed(world, gateway, 1)
-    assert 29 < clock.until_asleep(PATIENCE) <= 30
-    assert collector.logs() == []
-    clock.advance(29.9)
-    gateway.tick()
-    assert gateway.health().sent_seq == 0
-    clock.advance(0.2)
-    world.wait(gateway, 11)
-    complete(collector, 1)
+    clock = FakeClock()
+    with closing(World(tmp_path, collector)) as world:
+        gateway = world.open(every=Every(metrics=10**6 * kit.SECOND), clock=clock)
+        gateway._next["metrics"] = world.now + 10**6 * kit.SECOND
+        collector.answers.append(Answer(http=503, retry_after="30"))
+        feed(world, gateway, 1)
+        assert 29 < clock.until_asleep(PATIENCE) <= 30
+        assert collector.logs() == []
+        clock.advance(29.9)
+        gateway.tick()
+        assert gateway.health().sent_seq == 0
+        clock.advance(0.2)
+        world.wait(gateway, 11)
+        complete(collector, 1)
 
 
 @pytest.mark.parametrize("how", ["refused", "silent"])
