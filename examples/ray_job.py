@@ -101,7 +101,7 @@ def cancelled(force: bool) -> None:
     task = nap.options(name="cancelled by force" if force else "cancelled").remote(30)
     time.sleep(1.2)
     ray.cancel(task, force=force)
-    ray.get(task, timeout=20)
+    ray.get(task, timeout=120)
 
 
 def scenes() -> dict[str, Callable[[], Any]]:
