@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from otel_events.errors import StoreError
+from otel_events.journal.schema import closed_on_error as closed_on_error
 
 APPLICATION_ID = 0x4F544553
 """``PRAGMA application_id``: OTES in ASCII."""
@@ -88,16 +89,6 @@ def connect(path: Path, mode: Literal["rwc", "ro"], cache_kib: int = _CACHE_KIB)
         db.execute(f"PRAGMA cache_size = -{cache_kib}")
         db.execute("PRAGMA temp_store = MEMORY")
     return db
-
-
-@contextmanager
-def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
-    """Close a connection that cannot be handed on, before the error goes on: the garbage collector warns of others."""
-    try:
-        yield
-    except BaseException:
-        db.close()
-        raise
 
 
 def prepare(db: sqlite3.Connection, durability: Literal["full", "normal"]) -> None:
