@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
+from otel_events.otlp.quiet import quiet_grpc
 from otel_events.pipeline import live, process
 from otel_events.pipeline.process import EXIT_SECONDS, IN_PROCESS
 from otel_events.pipeline.state import Timing
@@ -64,7 +65,8 @@ def _providers(version: str) -> None:
     try:
         from otel_events.instrument import providers  # 90 ms of imports, and the exporters that are asked for
 
-        made = providers.set_up(version)
+        with quiet_grpc():  # the SDK's exporters may load it first
+            made = providers.set_up(version)
         if made:
             _farewell = providers.Farewell(made, EXIT_SECONDS)
     except Exception:

@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_events.errors import ConfigError
 from otel_events.otlp.config import PREFIX, Endpoint, Signal
+from otel_events.otlp.quiet import quiet_grpc
 
 MAX_ANSWER = 1 << 16
 """Bytes of an answer's body that are read; an OTLP answer has a few hundred."""
@@ -92,7 +93,8 @@ class SystemClock:
 def sender(endpoint: Endpoint, clock: Clock | None = None) -> Sender:
     """The sender that the endpoint's protocol asks for. ConfigError for a certificate that cannot be used."""
     if endpoint.protocol == "grpc":
-        from otel_events.otlp.grpc import GrpcSender  # only who uses gRPC loads it
+        with quiet_grpc():
+            from otel_events.otlp.grpc import GrpcSender  # only who uses gRPC loads it
 
         return GrpcSender(endpoint, clock or SystemClock())
     from otel_events.otlp.http import HttpSender
