@@ -128,7 +128,7 @@ def timeline(context: TaskContext, name: str, until: int) -> list[Part]:
 
 def _bars(context: TaskContext, name: str, until: int) -> Iterator[Bar]:
     yield Bar(name, 0.0, (until - context.began) / 1e9, tone=context.outcome)
-    for what, tone, start, end in sorted(context.laps or (), key=lambda lap: lap[2]):
+    for what, tone, start, end in sorted(context.laps or (), key=lambda lap: (lap[2], -lap[3])):
         begin, over = max(start, context.began), min(end, until)
         seconds = max(over - begin, 0) / 1e9
         yield Bar(cut(in_words(what), 200), (begin - context.began) / 1e9, seconds, level=1, tone=tone)

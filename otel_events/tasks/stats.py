@@ -141,11 +141,10 @@ class Stats:
         """The scope, as ``get_stats`` made it."""
         return self._prefix.removesuffix(".")
 
-    def lap(self, stat: str, took: int) -> None:
-        """Put what a timer measured (ns), up to now, on the attempt's timeline, if it has one."""
+    def lap(self, stat: str, began: int, took: int) -> None:
+        """Put what a timer measured (ns), from its beginning on, on the attempt's timeline, if it has one."""
         if self._context.laps is not None:
-            now = time.time_ns()
-            self._context.lap(self._prefix + stat, "section", now - took, now)
+            self._context.lap(self._prefix + stat, "section", began, began + took)
 
     def _tell(self, name: str, value: float, kind: StatType, tags: Tags | None, unit: str = "") -> None:
         run = self._context.run
@@ -227,12 +226,14 @@ class Timer:
 
     def __init__(self, stats: Stats, stat: str, tags: Tags | None) -> None:
         self._stats, self._stat, self._tags = stats, stat, tags
+        self._began = 0
         self._started: int | None = None
         self._sent = False
         self.ms: float | None = None
 
     def start(self) -> Timer:
-        self.ms, self._sent, self._started = None, False, time.perf_counter_ns()
+        self.ms, self._sent = None, False
+        self._began, self._started = time.time_ns(), time.perf_counter_ns()
         return self
 
     def stop(self, send: bool = True) -> Timer:
@@ -240,7 +241,7 @@ class Timer:
         if self._started is not None:
             took = time.perf_counter_ns() - self._started
             self.ms = took / 1e6
-            self._stats.lap(self._stat, took)
+            self._stats.lap(self._stat, self._began, took)
             if send:
                 self.send()
         return self
