@@ -77,7 +77,7 @@ time.sleep(0.2)  # until the call has begun: a longer way there would only leave
 if os.fork() == 0:
     os._exit(0)
 os.wait()
-print(os.environ.get("GRPC_VERBOSITY"))
+print(os.environ.get("GRPC_VERBOSITY"), flush=True)
 os._exit(0)
 """
 
