@@ -100,7 +100,10 @@ def in_environment() -> int:
 def cancelled(force: bool) -> None:
     task = nap.options(name="cancelled by force" if force else "cancelled").remote(30)
     time.sleep(1.2)
-    ray.cancel(task, force=force)
+    for _ in range(20):  # a cancel that comes while the worker starts is lost
+        ray.cancel(task, force=force)
+        if ray.wait([task], timeout=1)[0]:
+            break
     ray.get(task, timeout=120)
 
 
