@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from otel_events.context import current_context, current_run, env_context
     from otel_events.deck.model import Deck, DeckField
-    from otel_events.errors import OtelEventsError
-    from otel_events.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.execution_span import ExecutionSpan
     from otel_events.instrument.start import configure
     from otel_events.metadata import get_metadata
+    from otel_events.model.errors import OtelEventsError
+    from otel_events.model.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.sources import decoder
     from otel_events.task import task, workflow
     from otel_events.tasks.options import RecoverableError
@@ -28,19 +28,19 @@ __version__: str
 _HOME = {
     "Deck": "deck.model",
     "DeckField": "deck.model",
-    "Error": "event",
-    "Event": "event",
+    "Error": "model.event",
+    "Event": "model.event",
     "ExecutionSpan": "execution_span",
-    "Link": "event",
-    "Log": "event",
-    "OtelEventsError": "errors",
+    "Link": "model.event",
+    "Log": "model.event",
+    "OtelEventsError": "model.errors",
     "OutputMetadata": "tasks.output",
-    "PhaseChange": "event",
+    "PhaseChange": "model.event",
     "RecoverableError": "tasks.options",
-    "Report": "event",
-    "Run": "event",
+    "Report": "model.event",
+    "Run": "model.event",
     "SerializableToString": "tasks.output",
-    "Stat": "event",
+    "Stat": "model.event",
     "configure": "instrument.start",
     "current_context": "context",
     "current_run": "context",

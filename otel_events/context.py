@@ -28,8 +28,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach, get_current
 
-from otel_events.event import Report, Run
-from otel_events.identity import is_sampled, parse_traceparent, traceparent
+from otel_events.model.event import Report, Run
+from otel_events.model.identity import is_sampled, parse_traceparent, traceparent
 from otel_events.pipeline.live import emit, fault, new_id
 from otel_events.pipeline.own import SOURCE, OwnAttempt
 

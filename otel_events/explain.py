@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from otel_events.errors import ConfigError, RunNotFound
-from otel_events.event import PhaseChange, Report, Run
 from otel_events.journal import Reader, RootRow
+from otel_events.model.errors import ConfigError, RunNotFound
+from otel_events.model.event import PhaseChange, Report, Run
 from otel_events.spans import NANO
 from otel_events.traces import Closed, close_all
 

@@ -21,7 +21,7 @@ from prometheus_client.utils import floatToGoString
 
 from otel_events.metrics import Metrics
 from otel_events.metrics.text import UNITS
-from otel_events.telemetry import Exemplar, HistogramPoint, MetricData, Point
+from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
 
 NANO = 1_000_000_000
 MINUS_INFINITY = float("-inf")

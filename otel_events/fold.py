@@ -13,7 +13,7 @@ from operator import attrgetter
 
 import msgspec
 
-from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
+from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
 
 LEGAL_BACKWARDS: frozenset[tuple[str, str]] = frozenset({("flyte", "task"), ("flyte", "node"), ("ray", "task")})
 """(source, kind) whose running may go back to pending: flyteadmin accepts it of tasks and nodes; of a Ray task its

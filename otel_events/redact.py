@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
-from otel_events.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
+from otel_events.model.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
 
 REDACTED = "[redacted]"
 

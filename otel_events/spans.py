@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from otel_events import telemetry
-from otel_events.event import MOMENTS, PHASES, Link, PhaseChange, Report, Run
 from otel_events.fold import INTERNAL, RESERVED, Attempt
-from otel_events.identity import is_sampled, parse_traceparent, span_id, trace_id
-from otel_events.telemetry import Attributes, SpanData, SpanEvent, SpanLink
+from otel_events.model import telemetry
+from otel_events.model.event import MOMENTS, PHASES, Link, PhaseChange, Report, Run
+from otel_events.model.identity import is_sampled, parse_traceparent, span_id, trace_id
+from otel_events.model.telemetry import Attributes, SpanData, SpanEvent, SpanLink
 
 NANO = 1_000_000_000
 MOMENTS_LIMIT = 128

@@ -26,9 +26,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from otel_events import redact
 from otel_events.context import current_run, otel_context
-from otel_events.event import Scalar
 from otel_events.logs import severity_text
-from otel_events.telemetry import Attributes, LogData
+from otel_events.model.event import Scalar
+from otel_events.model.telemetry import Attributes, LogData
 
 LEVELS: dict[str, int] = {
     "trace": 1,

@@ -23,7 +23,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, overload
 
-from otel_events.event import Kind, Scalar
+from otel_events.model.event import Kind, Scalar
 from otel_events.tasks.options import RecoverableError as RecoverableError
 from otel_events.tasks.options import RetryOn, options
 from otel_events.tasks.wrap import wrap

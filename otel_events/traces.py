@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from otel_events.event import AnyEvent, Run
 from otel_events.fold import MADE_UP, RESERVED, Attempt, at_time, attempts, settled, with_workflow
+from otel_events.model.event import AnyEvent, Run
 from otel_events.spans import Context, context, derived_parent
 
 Lookup = Callable[[str], Sequence[Attempt]]

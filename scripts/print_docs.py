@@ -16,9 +16,9 @@ import msgspec
 from msgspec import inspect
 from msgspec.structs import FieldInfo, fields
 
-from otel_events import event
 from otel_events.cli import cli_docs
 from otel_events.metrics.families import families_table as metrics_table
+from otel_events.model import event
 from otel_events.sources import SOURCES, flyte_base
 from otel_events.sources.flyte_fields import fields_table as flyte_fields
 from otel_events.sources.prefect_tables import families_table as prefect_tables

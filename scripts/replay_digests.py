@@ -21,7 +21,7 @@ from pathlib import Path
 import typer
 
 from otel_events.cli.replay import replay
-from otel_events.errors import OtelEventsError
+from otel_events.model.errors import OtelEventsError
 
 SOURCES = {
     "clearml": ("clearml",),

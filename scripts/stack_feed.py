@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from otel_events.cli.demo import bundled as demo_records
-from otel_events.event import AnyEvent
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record, Refused, read
 from otel_events.sources import decoder

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from otel_events.event import PHASES, AnyEvent, Error, Kind, Link, Log, PhaseChange, Report, Run, Scalar, Stat
+from otel_events.model.event import PHASES, AnyEvent, Error, Kind, Link, Log, PhaseChange, Report, Run, Scalar, Stat
 
 START = 1_767_225_600_000_000_000
 """2026-01-01T00:00:00Z, where generated times begin (ns)."""

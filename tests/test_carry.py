@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.model.telemetry import SpanData
 from otel_events.pipeline import live
 from otel_events.tasks import carry
-from otel_events.telemetry import SpanData
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE, PATIENT
 

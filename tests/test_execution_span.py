@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events import ExecutionSpan
-from otel_events.errors import ConfigError, DecodeError, RunNotFound
-from otel_events.event import AnyEvent, PhaseChange, Run
 from otel_events.execution_span.yaml import dumped
 from otel_events.explain import LEVELS
 from otel_events.journal import Journal
+from otel_events.model.errors import ConfigError, DecodeError, RunNotFound
+from otel_events.model.event import AnyEvent, PhaseChange, Run
 from tests.cli.conftest import Cli, cli  # noqa: F401 - a fixture
 from tests.strategies import SECOND, START
 

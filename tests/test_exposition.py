@@ -19,11 +19,11 @@ from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from otel_events import exposition as module
-from otel_events.event import Run, Stat
 from otel_events.exposition import PrometheusCollector, Writer, exposition, prometheus_family
 from otel_events.metrics import FAMILIES, Metrics
 from otel_events.metrics.families import MetricType
-from otel_events.telemetry import Exemplar, HistogramPoint, MetricData, Point
+from otel_events.model.event import Run, Stat
+from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
 
 generate_openmetrics: Callable[[Any], bytes] = client.generate_latest
 parse_openmetrics: Callable[[str], Iterable[Metric]] = parser.text_string_to_metric_families

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
 from otel_events.fold import Attempt, at_time, attempts, ordered, rank, settled
+from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
 from otel_events.traces import close_all, told
 from tests.strategies import SECOND, START
 

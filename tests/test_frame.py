@@ -82,7 +82,7 @@ def test_public_names_come_from_their_modules() -> None:
         assert getattr(otel_events, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = otel_events.nothing
-    assert otel_events.Run.__module__ == "otel_events.event"
+    assert otel_events.Run.__module__ == "otel_events.model.event"
 
 
 def requirements() -> list[Requirement]:

@@ -24,7 +24,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from otel_events.event import AnyEvent
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.records import Record
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE

@@ -8,12 +8,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events import fold, telemetry
-from otel_events.event import PHASES, AnyEvent, PhaseChange, Report, Run
+from otel_events import fold
 from otel_events.fold import RESERVED
 from otel_events.logs import log
+from otel_events.model import telemetry
+from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Report, Run
+from otel_events.model.telemetry import LogData, SpanData
 from otel_events.spans import span
-from otel_events.telemetry import LogData, SpanData
 from otel_events.traces import Closed, close_all, told
 from tests.strategies import roots, runs
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from otel_events.event import PHASES, Error, Log, PhaseChange, Report, Run, Scalar, Stat
 from otel_events.logs import log, severity_text
-from otel_events.telemetry import LogData
+from otel_events.model.event import PHASES, Error, Log, PhaseChange, Report, Run, Scalar, Stat
+from otel_events.model.telemetry import LogData
 
 TASK = Run("flyte", "task", "p/d/x/n0/t", "train", "p/d/x", "p/d/x/n0", 1, "p/d", "my.flow", "node")
 TRACE, SPAN = b"t" * 16, b"s" * 8

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from otel_events.errors import ConfigError, JournalError
-from otel_events.event import OUTCOMES, Run, Stat
 from otel_events.exposition import exposition
 from otel_events.metrics import COMMON, FAMILIES, Family, Metrics, families_table
 from otel_events.metrics.families import MAGNITUDES, OTHER, SECONDS
 from otel_events.metrics.text import UNITS, clean, sample_names, stat_family, tag_labels
-from otel_events.telemetry import Exemplar, HistogramPoint, MetricData, Point
+from otel_events.model.errors import ConfigError, JournalError
+from otel_events.model.event import OUTCOMES, Run, Stat
+from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
 
 NOW = 1_790_000_000_000_000_000
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events import redact
-from otel_events.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
-from otel_events.identity import traceparent
+from otel_events.model.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
+from otel_events.model.identity import traceparent
 from otel_events.redact import REDACTED
 
 RUN = Run("prefect", "task", "u1", "extract", "u0", "u0", 0, "", "etl", "workflow")

@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import otel_events
 from otel_events import current_run, task, workflow
+from otel_events.model.telemetry import ERROR, SpanData
 from otel_events.pipeline import live
-from otel_events.telemetry import ERROR, SpanData
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE
 

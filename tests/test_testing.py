@@ -25,6 +25,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
+from otel_events.model.telemetry import (
+    Exemplar,
+    HistogramPoint,
+    LogData,
+    MetricData,
+    Point,
+    SpanData,
+    SpanEvent,
+    SpanLink,
+)
 from otel_events.otlp import (
     encode_log,
     encode_metric,
@@ -36,16 +46,6 @@ from otel_events.otlp import (
     traces_request,
 )
 from otel_events.otlp.config import Protocol
-from otel_events.telemetry import (
-    Exemplar,
-    HistogramPoint,
-    LogData,
-    MetricData,
-    Point,
-    SpanData,
-    SpanEvent,
-    SpanLink,
-)
 from otel_events.testing import Answer, CaptureServer, FakeClock, MetricPoint, capture
 from tests.patience import PATIENCE
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import AnyEvent, Log, PhaseChange, Run, Stat
 from otel_events.fold import Attempt
-from otel_events.identity import flyte2_trace_id, span_id, trace_id, traceparent
 from otel_events.logs import log
+from otel_events.model.event import AnyEvent, Log, PhaseChange, Run, Stat
+from otel_events.model.identity import flyte2_trace_id, span_id, trace_id, traceparent
 from otel_events.spans import Context, context, derived_parent
 from otel_events.traces import Closed, close_all, outcome_of, parent_id, place, told
 from tests.strategies import SECOND, START

@@ -18,7 +18,7 @@ from otel_events.cli.look import dump, explain, runs
 from otel_events.cli.metadata import metadata
 from otel_events.cli.replay import replay
 from otel_events.cli.serve import serve
-from otel_events.errors import OtelEventsError
+from otel_events.model.errors import OtelEventsError
 
 app = typer.Typer(
     name="otel-events",

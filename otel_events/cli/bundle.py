@@ -11,7 +11,7 @@ import typer
 
 import otel_events
 from otel_events.cli.common import say
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 
 PARTS = ("collector", "grafana")
 SUFFIXES = (".yaml", ".json", ".md", ".sh", "Dockerfile")

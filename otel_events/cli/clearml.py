@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.pipeline.gateway import Gateway
 
 if TYPE_CHECKING:  # they need the extra [clearml]

@@ -12,7 +12,7 @@ from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.cli.look import RunArgument
 from otel_events.deck import place
 from otel_events.deck.recorded import page_of
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 
 Out = Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="Write it here; else into the folder of decks.")]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]

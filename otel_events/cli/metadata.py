@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from otel_events.cli.common import REFUSED, USAGE, JournalOption, journal_path, say
-from otel_events.errors import OtelEventsError
 from otel_events.explain import printable
 from otel_events.journal import Journal
 from otel_events.metadata import Recorded, Stored
+from otel_events.model.errors import OtelEventsError
 from otel_events.sources.ray_workflow_files import open_storage
 
 Workflow = Annotated[str | None, typer.Argument(metavar="[WORKFLOW]", help="Id of a workflow, or of its run.")]

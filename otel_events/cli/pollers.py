@@ -13,10 +13,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from otel_events.errors import ConfigError, JournalError
-from otel_events.event import AnyEvent
 from otel_events.fold import attempts
 from otel_events.journal import Journal
+from otel_events.model.errors import ConfigError, JournalError
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.poll import Polled
 from otel_events.sources import ray_jobs, ray_state
 from otel_events.sources.ray_dashboard import Backfill, Dashboard, Jobs

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from otel_events.cli.common import REFUSED, progress, say
-from otel_events.errors import ConfigError
 from otel_events.journal import Journal
 from otel_events.metrics import Metrics
+from otel_events.model.errors import ConfigError
 from otel_events.otlp import from_env
 from otel_events.pipeline.ingest import DeadLetter
 from otel_events.pipeline.records import STDIN, Record, Refused, read, shown

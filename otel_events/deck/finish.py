@@ -18,7 +18,7 @@ from otel_events.pipeline.live import fault
 
 if TYPE_CHECKING:
     from otel_events.context import TaskContext
-    from otel_events.event import Scalar
+    from otel_events.model.event import Scalar
     from otel_events.tasks.runs import Called
 
 URI = "otel_events.deck.uri"

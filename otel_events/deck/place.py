@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from otel_events.errors import ConfigError
-from otel_events.event import Run
 from otel_events.journal.place import journal_path
+from otel_events.model.errors import ConfigError
+from otel_events.model.event import Run
 
 PAGES = ".pages"
 """In it: where the pages of whole runs are put; no id is named so."""

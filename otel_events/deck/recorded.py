@@ -13,10 +13,10 @@ from otel_events import redact
 from otel_events.deck import document, place
 from otel_events.deck.finish import MEDIA_TYPE, REPORT, times
 from otel_events.deck.parts import Bar, Failure, Page, Panel, Table, Timeline, cut
-from otel_events.errors import JournalError, RunNotFound
-from otel_events.event import Report
 from otel_events.explain import Step, recorded
 from otel_events.journal import Journal
+from otel_events.model.errors import JournalError, RunNotFound
+from otel_events.model.event import Report
 from otel_events.spans import NANO
 
 PAGES = 30

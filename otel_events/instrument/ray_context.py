@@ -23,7 +23,7 @@ from opentelemetry import trace
 from opentelemetry.context import attach
 
 from otel_events.context import Asked, OwnSpan, current_context, enter
-from otel_events.event import Run
+from otel_events.model.event import Run
 from otel_events.pipeline.live import fault
 from otel_events.sources.ray_fields import job_run, task_run
 

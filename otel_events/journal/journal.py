@@ -18,8 +18,6 @@ from typing import Any
 
 import msgspec
 
-from otel_events.errors import JournalError
-from otel_events.event import AnyEvent, Run
 from otel_events.journal import repair, retain, schema
 from otel_events.journal.lock import WriterLock
 from otel_events.journal.pack import Closing, guard
@@ -27,6 +25,8 @@ from otel_events.journal.part import Part, pack_plain, places, sort_in
 from otel_events.journal.reader import Reader
 from otel_events.journal.retain import Trimmed
 from otel_events.journal.roots import Counters, Keys, Root, Roots
+from otel_events.model.errors import JournalError
+from otel_events.model.event import AnyEvent, Run
 
 GIB = 1 << 30
 DAY_NS = 86_400 * 10**9

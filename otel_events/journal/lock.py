@@ -7,7 +7,7 @@ import os
 import weakref
 from pathlib import Path
 
-from otel_events.errors import JournalError
+from otel_events.model.errors import JournalError
 
 _held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
 

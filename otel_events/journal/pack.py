@@ -16,8 +16,8 @@ from zlib import crc32
 import msgspec
 from msgspec.structs import astuple
 
-from otel_events.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
 from otel_events.journal.schema import PLACE_BITS
+from otel_events.model.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
 
 Row = Sequence[Any]
 

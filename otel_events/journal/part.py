@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from otel_events.event import AnyEvent, Run
 from otel_events.journal.pack import UNPACKABLE, Closing, check_runs, pack_all, plain, seal_chunk, seal_records
 from otel_events.journal.roots import Root
+from otel_events.model.event import AnyEvent, Run
 
 
 class Part(msgspec.Struct, gc=False):

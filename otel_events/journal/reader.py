@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from otel_events.errors import JournalError
 from otel_events.journal import schema
 from otel_events.journal.pack import Chunk, UnreadableError, open_chunk, plain_text, read_chunk, unguard
 from otel_events.journal.roots import Counters
+from otel_events.model.errors import JournalError
 
 _PAGE = 32
 _ROOT_PAGE = 256

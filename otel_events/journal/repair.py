@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from otel_events.errors import JournalError
 from otel_events.journal import schema
 from otel_events.journal.lock import WriterLock
 from otel_events.journal.pack import UnreadableError, read_chunk, unguard
 from otel_events.journal.roots import Counters
+from otel_events.model.errors import JournalError
 
 _TOP = 2**63 - 1
 _SMALLEST = 512

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from otel_events.event import AnyEvent
-from otel_events.identity import trace_id
 from otel_events.journal.pack import UnreadableError, guard, open_chunk, plain_text, unguard
 from otel_events.journal.schema import PLACE_BITS
+from otel_events.model.event import AnyEvent
+from otel_events.model.identity import trace_id
 
 _KEYS = 65_536
 _PAGE = 32

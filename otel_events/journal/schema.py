@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from otel_events.errors import JournalError
+from otel_events.model.errors import JournalError
 
 Durability = Literal["full", "normal", "off"]
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from otel_events.event import OUTCOMES
+from otel_events.model.event import OUTCOMES
 
 MetricType = Literal["counter", "gauge", "histogram"]
 Labels = tuple[str, str, str, str, str]

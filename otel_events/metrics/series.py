@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from otel_events.metrics.families import OTHER, Family
 from otel_events.metrics.text import clean
-from otel_events.telemetry import Exemplar, HistogramPoint, Point
+from otel_events.model.telemetry import Exemplar, HistogramPoint, Point
 
 Key = tuple[str, ...]
 Held = tuple[int, bytes, bytes, float]

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Stat
 from otel_events.metrics.families import Family, Labels
 from otel_events.metrics.series import FINEST, UNTOLD, Store, exact
 from otel_events.metrics.text import sample_names, seconds_per_unit, stat_family, tag_labels
-from otel_events.telemetry import Exemplar
+from otel_events.model.event import Stat
+from otel_events.model.telemetry import Exemplar
 
 ROUTES = 1 << 12
 """Spellings of (name, type, unit) whose family is remembered; the memory is emptied when full."""

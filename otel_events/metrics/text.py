@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from otel_events.errors import ConfigError
-from otel_events.event import Stat
 from otel_events.metrics.families import COMMON, MAGNITUDES, SECONDS, Family
+from otel_events.model.errors import ConfigError
+from otel_events.model.event import Stat
 
 MAX_VALUE = 256
 """Characters of a label value; a longer one is cut and ends in an ellipsis."""

@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from opentelemetry.sdk.version import __version__ as sdk_version
 
-from otel_events.errors import ConfigError
-from otel_events.telemetry import Attributes
+from otel_events.model.errors import ConfigError
+from otel_events.model.telemetry import Attributes
 
 Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["grpc", "http/protobuf"]

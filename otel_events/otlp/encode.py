@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from struct import Struct, error
 
-from otel_events.event import Scalar
+from otel_events.model.event import Scalar
+from otel_events.model.telemetry import ERROR, LogData, SpanData, SpanEvent, SpanLink
 from otel_events.otlp.metrics import encode_metric
 from otel_events.otlp.wire import (
     ATTRIBUTES,
@@ -31,7 +32,6 @@ from otel_events.otlp.wire import (
     utf8,
     varint,
 )
-from otel_events.telemetry import ERROR, LogData, SpanData, SpanEvent, SpanLink
 
 __all__ = [
     "SCHEMA_URL",

@@ -17,7 +17,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from otel_events import __version__
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.otlp.config import Compression, Endpoint
 from otel_events.otlp.send import MAX_ANSWER, Clock, Result, certificate_error, clip, redact, retry_after, taken, told
 from otel_events.otlp.timed import Limit, TimedSocket, TimedTLSSocket

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from otel_events.event import Scalar
+from otel_events.model.event import Scalar
+from otel_events.model.telemetry import ERROR, LogData, SpanData, SpanEvent, SpanLink
 from otel_events.otlp.encode import FLAGS, SCHEMA_URL
 from otel_events.otlp.wire import MAX_FIXED64, Fields, Types, as_sent, utf8
-from otel_events.telemetry import ERROR, LogData, SpanData, SpanEvent, SpanLink
 
 Scope = tuple[str, str]
 """Name and version."""

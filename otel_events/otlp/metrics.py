@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from struct import Struct, pack
 
+from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
 from otel_events.otlp.wire import MAX_FIXED64, NAMES, POINT, SPAN, attribute, field, utf8
-from otel_events.telemetry import Exemplar, HistogramPoint, MetricData, Point
 
 HISTOGRAM_POINT = SPAN
 """Tag of a histogram point's attributes: the field number happens to be a span's."""

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.otlp.config import PREFIX, Endpoint, Signal
 from otel_events.otlp.quiet import quiet_grpc
 

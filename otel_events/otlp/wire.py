@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, Protocol
 
-from otel_events.event import Scalar
+from otel_events.model.event import Scalar
 
 VALUES, KEYS, ENTRIES, LONG = 4096, 1024, 1 << 16, 256
 MAX_FIXED64 = (1 << 64) - 1

@@ -19,10 +19,10 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import urllib3
 
-from otel_events.errors import ConfigError, ExportError
-from otel_events.event import AnyEvent, Stat
 from otel_events.journal import Journal
 from otel_events.journal.pack import pack, unpack
+from otel_events.model.errors import ConfigError, ExportError
+from otel_events.model.event import AnyEvent, Stat
 from otel_events.otlp.config import Endpoint, Secret
 from otel_events.otlp.http import HttpSender
 from otel_events.otlp.send import Result, SystemClock, clip, redact, retry_after

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from otel_events import __version__
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
+from otel_events.model.telemetry import MetricData
 from otel_events.otlp import (
     Batch,
     Config,
@@ -34,7 +35,6 @@ from otel_events.otlp import (
     traces_request,
 )
 from otel_events.pipeline.state import Telemetry
-from otel_events.telemetry import MetricData
 
 BATCH = 512
 """Items a request: the SDK's own default for spans."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from otel_events.event import AnyEvent
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.live import Live, install
 from otel_events.pipeline.sending import Sending, Settings, sending
 

@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from otel_events.errors import JournalError, OtelEventsError
-from otel_events.event import AnyEvent
 from otel_events.exposition import exposition
 from otel_events.journal import Closing, Journal
 from otel_events.metrics import Metrics
+from otel_events.model.errors import JournalError, OtelEventsError
+from otel_events.model.event import AnyEvent
+from otel_events.model.telemetry import LogData
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.engine import Engine
 from otel_events.pipeline.ingest import Accepted as Accepted
@@ -30,7 +31,6 @@ from otel_events.pipeline.settings import Health as Health
 from otel_events.pipeline.settings import Unsent as Unsent
 from otel_events.pipeline.state import Telemetry, Timing
 from otel_events.sources import Decode, decoder
-from otel_events.telemetry import LogData
 
 LETTERS = 10_000
 """Dead letters of batches that could not be journalled, known again when they come again."""

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from otel_events.event import AnyEvent
 from otel_events.journal.pack import pack, unpack
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.faults import fault
 
 READ = 4 << 20

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from otel_events import redact
-from otel_events.errors import DecodeError, PartlyDecoded
-from otel_events.event import AnyEvent
+from otel_events.model.errors import DecodeError, PartlyDecoded
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.records import Record, Refused
 from otel_events.redact import Redacted, Screened
 from otel_events.sources import Decode

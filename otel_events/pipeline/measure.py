@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from otel_events.event import AnyEvent, Run, Stat
 from otel_events.fold import INTERNAL, Attempt
 from otel_events.metrics import Metrics
+from otel_events.model.event import AnyEvent, Run, Stat
+from otel_events.model.telemetry import Exemplar
 from otel_events.spans import NANO, Context
-from otel_events.telemetry import Exemplar
 from otel_events.traces import Closed
 
 RESTARTED = "RESTARTING"

@@ -7,8 +7,8 @@ thread behind.
 from __future__ import annotations
 
 from otel_events import redact
-from otel_events.event import AnyEvent, Error, Kind, Link, PhaseChange, Run, Scalar
-from otel_events.identity import span_id, trace_id
+from otel_events.model.event import AnyEvent, Error, Kind, Link, PhaseChange, Run, Scalar
+from otel_events.model.identity import span_id, trace_id
 from otel_events.pipeline.faults import process_id
 
 SOURCE = "python"

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from otel_events.errors import OtelEventsError
+from otel_events.model.errors import OtelEventsError
 from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.records import Record
 

@@ -26,8 +26,8 @@ from typing import Any
 
 import msgspec
 
-from otel_events.errors import JournalError, OtelEventsError
-from otel_events.event import AnyEvent
+from otel_events.model.errors import JournalError, OtelEventsError
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline import forks, live
 from otel_events.pipeline.ending import Afterwards
 from otel_events.pipeline.ending import Leaving as Leaving

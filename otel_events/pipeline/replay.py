@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from otel_events.event import AnyEvent, PhaseChange, Stat
 from otel_events.fold import Attempt
 from otel_events.journal import Journal
 from otel_events.metrics import Metrics
+from otel_events.model.event import AnyEvent, PhaseChange, Stat
 from otel_events.pipeline.ingest import DeadLetter, decode_records
 from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.pipeline.records import Record, Refused

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from otel_events.errors import ConfigError
-from otel_events.event import AnyEvent
+from otel_events.model.errors import ConfigError
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.faults import faults
 from otel_events.pipeline.state import Timing
 

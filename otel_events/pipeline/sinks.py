@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import msgspec
 
-from otel_events.errors import ConfigError, ExportError
 from otel_events.exposition import Writer
 from otel_events.logs import log
 from otel_events.metrics import COMMON, Metrics
+from otel_events.model.errors import ConfigError, ExportError
+from otel_events.model.telemetry import LogData, SpanData
 from otel_events.otlp import Config, logs_line, traces_line
 from otel_events.pipeline.delivery import SCOPE, Delivery
 from otel_events.pipeline.hot import Logs, Spans
@@ -21,7 +22,6 @@ from otel_events.pipeline.ingest import DeadLetter
 from otel_events.pipeline.replay import Line
 from otel_events.pipeline.state import Telemetry
 from otel_events.spans import span
-from otel_events.telemetry import LogData, SpanData
 from otel_events.traces import Closed
 
 LINE = 512

@@ -23,7 +23,7 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.server.answers import problem
 
 TOKEN_VARIABLE = "OTEL_EVENTS_TOKEN"  # noqa: S105 - the name of a variable, not a token

@@ -13,7 +13,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.records import Record
 from otel_events.server.auth import is_loopback

@@ -23,9 +23,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from otel_events.errors import OtelEventsError, RunNotFound
 from otel_events.journal import Journal
 from otel_events.metadata import Recorded, Runs, Stored
+from otel_events.model.errors import OtelEventsError, RunNotFound
 from otel_events.server.answers import answer, problem
 from otel_events.sources.ray_workflow_files import Files
 

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.pipeline.gateway import Gateway, Unsent
 from otel_events.server.app import create
 from otel_events.server.auth import Access

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from otel_events.errors import ConfigError
-from otel_events.event import AnyEvent
+from otel_events.model.errors import ConfigError
+from otel_events.model.event import AnyEvent
 
 Decode = Callable[[bytes, str], list[AnyEvent]]
 

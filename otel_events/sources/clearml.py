@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import AnyEvent, Log
-from otel_events.nesting import shallow
+from otel_events.model.event import AnyEvent, Log
+from otel_events.model.nesting import shallow
 from otel_events.sources import clearml_tasks
 from otel_events.sources.clearml_events import Batch, Reported
 from otel_events.sources.clearml_fields import Call, Events, digest, members, task_run, wrong

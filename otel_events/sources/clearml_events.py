@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import AnyEvent, Log, Report, Run, Scalar, Stat
+from otel_events.model.event import AnyEvent, Log, Report, Run, Scalar, Stat
 from otel_events.sources.clearml_fields import LONGEST, Events, digest, inside, model_run, nanoseconds, string, task_run
 
 SINGLE_VALUE = -(2**31)

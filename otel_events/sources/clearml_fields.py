@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Run
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Run
 
 SOURCE = "clearml"
 LONGEST = 4096

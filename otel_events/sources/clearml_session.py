@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 
 TASK, FLUSHES = "task.json", ("log.jsonl", "metrics.jsonl")
 ENDPOINT, ADD_BATCH = "offline.session", "events.add_batch"

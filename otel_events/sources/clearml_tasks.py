@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from otel_events.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Scalar
+from otel_events.model.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Scalar
 from otel_events.sources.clearml_fields import (
     Call,
     Events,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, PhaseChange
-from otel_events.nesting import shallow
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, PhaseChange
+from otel_events.model.nesting import shallow
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 

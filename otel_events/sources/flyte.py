@@ -18,9 +18,9 @@ from flyteidl.core import metrics_pb2
 from flyteidl.event import cloudevents_pb2, event_pb2
 from google.protobuf.message import DecodeError as ProtobufError
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent
-from otel_events.nesting import shallow
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent
+from otel_events.model.nesting import shallow
 from otel_events.sources import flyte_v2
 from otel_events.sources.flyte_base import CACHE_LIMIT, is_named
 from otel_events.sources.flyte_enriched import enriched_node, enriched_task, enriched_workflow

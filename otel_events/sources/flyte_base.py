@@ -13,8 +13,8 @@ from flyteidl.core import catalog_pb2, execution_pb2, identifier_pb2
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from otel_events.errors import DecodeError
-from otel_events.event import Error, ErrorKind, Link, Scalar
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import Error, ErrorKind, Link, Scalar
 
 SOURCE = "flyte"
 VALUE_LIMIT = 4096

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_events.event import AnyEvent, Scalar
+from otel_events.model.event import AnyEvent, Scalar
 from otel_events.sources.flyte_base import cut, execution_text, fields, identifier_text, put, put_task_execution
 from otel_events.sources.flyte_json import as_json, message_text, plain
 from otel_events.sources.flyte_node import decode_node, decode_workflow

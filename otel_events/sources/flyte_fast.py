@@ -11,8 +11,8 @@ from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
 from google.protobuf.message import DecodeError as ProtobufError
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent
 from otel_events.redact import has_clue, suspicious
 from otel_events.sources.flyte_base import CACHE_LIMIT, Execution, make_execution
 from otel_events.sources.flyte_cut import cut_events

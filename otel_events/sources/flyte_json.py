@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from otel_events.errors import DecodeError
+from otel_events.model.errors import DecodeError
 from otel_events.sources.flyte_base import VALUE_LIMIT
 
 Put = Callable[[Any, Any], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_events.event import AnyEvent, Link, PhaseChange, Report, Run, Scalar
+from otel_events.model.event import AnyEvent, Link, PhaseChange, Report, Run, Scalar
 from otel_events.sources.flyte_base import (
     CACHE_STATUS,
     NODE_PHASES,

@@ -10,7 +10,7 @@ import msgspec
 from flyteidl.core import execution_pb2
 from flyteidl.event import event_pb2
 
-from otel_events.event import AnyEvent, Link, Log, PhaseChange, Report, Run, Scalar
+from otel_events.model.event import AnyEvent, Link, Log, PhaseChange, Report, Run, Scalar
 from otel_events.sources.flyte_base import (
     CACHE_STATUS,
     RESOURCE_TYPE,

@@ -16,8 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError as ProtobufError
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, PhaseChange, Run
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, PhaseChange, Run
 from otel_events.sources.flyte_base import (
     NODE_PHASES,
     SLASH,

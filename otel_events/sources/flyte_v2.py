@@ -13,8 +13,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufError
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Error, ErrorKind, Link, Log, PhaseChange, Report, Run, Scalar
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Error, ErrorKind, Link, Log, PhaseChange, Report, Run, Scalar
 from otel_events.sources.flyte_base import (
     CACHE_STATUS,
     SLASH,

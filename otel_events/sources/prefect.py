@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Link, Log, Report, Run, Scalar
-from otel_events.nesting import shallow
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Link, Log, Report, Run, Scalar
+from otel_events.model.nesting import shallow
 from otel_events.sources.prefect_fields import (
     FLOW_RUN,
     ID,

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from otel_events.errors import DecodeError
-from otel_events.event import Scalar
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import Scalar
 from otel_events.sources.prefect_tables import AMBIENT, LABELS, NUMERIC_LABELS, ROLES
 
 T = TypeVar("T")

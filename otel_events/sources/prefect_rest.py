@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Link, Log, Run, Scalar
+from otel_events.model.event import Link, Log, Run, Scalar
 from otel_events.sources.prefect_fields import (
     LONGEST,
     PARENTS,

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from otel_events.event import Error, Link, Log, PhaseChange, Run, Scalar
-from otel_events.identity import span_id
+from otel_events.model.event import Error, Link, Log, PhaseChange, Run, Scalar
+from otel_events.model.identity import span_id
 from otel_events.sources.prefect_fields import (
     FLOW_RUN,
     LONGEST,

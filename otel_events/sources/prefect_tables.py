@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from otel_events.event import ErrorKind, Scalar
+from otel_events.model.event import ErrorKind, Scalar
 
 
 class State(msgspec.Struct, frozen=True):

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from otel_events import redact
-from otel_events.errors import DecodeError, PartlyDecoded
-from otel_events.event import AnyEvent
-from otel_events.nesting import shallow
+from otel_events.model.errors import DecodeError, PartlyDecoded
+from otel_events.model.event import AnyEvent
+from otel_events.model.nesting import shallow
 from otel_events.redact import Redacted
 from otel_events.sources import ray_cluster, ray_jobs, ray_profiles, ray_state, ray_tasks
 from otel_events.sources.ray_batch import Batch

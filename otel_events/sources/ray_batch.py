@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from otel_events.event import Run
+from otel_events.model.event import Run
 from otel_events.sources.ray_fields import function, hexadecimal, task_run
 from otel_events.sources.ray_shapes import Definition, RayEvent
 

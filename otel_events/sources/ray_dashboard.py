@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import urllib3
 
-from otel_events.errors import ConfigError, SourceError
+from otel_events.model.errors import ConfigError, SourceError
 from otel_events.sources.ray_jobs import OUTCOMES, Job, is_told
 from otel_events.sources.ray_state import Task
 

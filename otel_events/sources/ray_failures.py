@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from otel_events.event import Error
+from otel_events.model.event import Error
 from otel_events.sources.ray_fields import Attributes, plain, raised
 from otel_events.sources.ray_shapes import RayError
 from otel_events.sources.ray_tables import ERROR_TYPES, UNKNOWN_ERROR, End

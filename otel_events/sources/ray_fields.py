@@ -15,8 +15,8 @@ from zlib import crc32
 import msgspec
 
 from otel_events import redact
-from otel_events.errors import DecodeError
-from otel_events.event import Error, Run, Scalar
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import Error, Run, Scalar
 from otel_events.sources.ray_shapes import Descriptor
 
 SOURCE = "ray"

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Error, ErrorKind, PhaseChange, Run
-from otel_events.nesting import shallow
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Error, ErrorKind, PhaseChange, Run
+from otel_events.model.nesting import shallow
 from otel_events.sources.ray_fields import MANY, NAME_LENGTH, Attributes, entrypoint_name, job_run, plain, put
 
 HINT = "ray.jobs"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Error, PhaseChange, Run
-from otel_events.nesting import shallow
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Error, PhaseChange, Run
+from otel_events.model.nesting import shallow
 from otel_events.sources.ray_failures import failure
 from otel_events.sources.ray_fields import CREATION, Attributes, entrypoint_name, job_run, put, task_run
 from otel_events.sources.ray_jobs import MILLISECOND, Job

@@ -5,7 +5,7 @@ Enumerations as of Ray 2.60 (src/ray/protobuf/common.proto, gcs.proto, events_*.
 
 from __future__ import annotations
 
-from otel_events.event import ErrorKind
+from otel_events.model.event import ErrorKind
 
 End = tuple[str, ErrorKind]
 """(outcome, who is to blame)."""

@@ -15,9 +15,9 @@ from hashlib import blake2b
 
 import msgspec
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Error, Link, PhaseChange, Run, Scalar
-from otel_events.nesting import shallow
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Error, Link, PhaseChange, Run, Scalar
+from otel_events.model.nesting import shallow
 
 SOURCE = "ray"
 LINKS = 128

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 
 FOLDER = "workflows"
 LARGEST = 4 << 20

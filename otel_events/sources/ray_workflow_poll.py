@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Error
+from otel_events.model.event import Error
 from otel_events.sources import ray_workflow_storage as names
 from otel_events.sources.ray_workflow import OVER, Facts, Options, TaskFacts, task_run_id
 from otel_events.sources.ray_workflow_files import Files, key, open_storage, read_json

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, NoReturn
 
-from otel_events.errors import RunNotFound
+from otel_events.model.errors import RunNotFound
 from otel_events.sources.ray_workflow_files import Files, key, read_json
 
 STATUSES = ("RUNNING", "CANCELED", "SUCCESSFUL", "FAILED", "RESUMABLE", "PENDING")

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from otel_events.errors import StoreError
+from otel_events.model.errors import StoreError
 from otel_events.store.model import Limits
 from otel_events.store.protocol import Store
 

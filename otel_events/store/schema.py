@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from otel_events.errors import StoreError
 from otel_events.journal.schema import closed_on_error as closed_on_error
+from otel_events.model.errors import StoreError
 
 APPLICATION_ID = 0x4F544553
 """``PRAGMA application_id``: OTES in ASCII."""

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from otel_events.errors import JournalError, StoreError
 from otel_events.journal.lock import WriterLock
+from otel_events.model.errors import JournalError, StoreError
 from otel_events.store import documents, pages, read, reports, scalars, schema, sweep
 from otel_events.store.model import (
     LOG,

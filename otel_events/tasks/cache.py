@@ -19,7 +19,7 @@ from typing import Any
 import diskcache
 import msgspec
 
-from otel_events.event import Link
+from otel_events.model.event import Link
 from otel_events.pipeline.live import fault
 
 PLACE = "OTEL_EVENTS_CACHE"

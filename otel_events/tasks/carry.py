@@ -25,7 +25,7 @@ from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach
 
 from otel_events.context import TaskContext, _current, enter, handing_over, leave, surrounding
-from otel_events.event import Run
+from otel_events.model.event import Run
 from otel_events.pipeline import process
 from otel_events.pipeline.faults import fault
 from otel_events.pipeline.sending import Settings

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from otel_events.event import Log, Run, Scalar
-from otel_events.identity import span_id, trace_id
+from otel_events.model.event import Log, Run, Scalar
+from otel_events.model.identity import span_id, trace_id
 from otel_events.pipeline.live import emit, fault, new_id
 
 if TYPE_CHECKING:

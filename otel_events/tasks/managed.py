@@ -15,7 +15,7 @@ from typing import Any
 import tenacity
 
 from otel_events.context import TaskContext, enter, leave
-from otel_events.event import Link, Scalar
+from otel_events.model.event import Link, Scalar
 from otel_events.pipeline.live import fault
 from otel_events.pipeline.own import NOTHING
 from otel_events.tasks.deadline import Deadline

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Scalar
+from otel_events.model.event import Scalar
 
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
-from otel_events.event import MOMENTS, Scalar
+from otel_events.model.event import MOMENTS, Scalar
 from otel_events.pipeline.live import fault
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import msgspec
 
 from otel_events import redact
 from otel_events.context import TaskContext, caller, surrounding
-from otel_events.event import Error, Run, Scalar
+from otel_events.model.event import Error, Run, Scalar
 from otel_events.pipeline.live import emit, fault, new_id
 from otel_events.pipeline.own import NOTHING, SOURCE, Definition
 from otel_events.tasks.options import Options

@@ -26,7 +26,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from otel_events.event import Run, Stat, StatType
+from otel_events.model.event import Run, Stat, StatType
 from otel_events.pipeline.live import emit, fault, new_id
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_events.context import enter, leave
-from otel_events.event import Kind, Scalar
+from otel_events.model.event import Kind, Scalar
 from otel_events.pipeline.own import Definition
 from otel_events.tasks.options import Options, check_function
 from otel_events.tasks.runs import Site, begin, failed, succeeded

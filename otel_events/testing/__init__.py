@@ -7,7 +7,7 @@
 Both receivers decode with the official opentelemetry-proto messages and tell what they got as plain structs:
 
 >>> from otel_events.otlp import Batch, Exporter, encode_span, resource, scope, traces_request
->>> from otel_events.telemetry import SpanData
+>>> from otel_events.model.telemetry import SpanData
 >>> memory = capture()
 >>> exporter = Exporter(memory.senders)
 >>> span = SpanData(b"t" * 16, b"s" * 8, b"", "task", 1, 1, 2, {"k": "v"})

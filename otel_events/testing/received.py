@@ -11,8 +11,8 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+from otel_events.model.telemetry import Exemplar, LogData, SpanData, SpanEvent, SpanLink
 from otel_events.otlp.config import Signal
-from otel_events.telemetry import Exemplar, LogData, SpanData, SpanEvent, SpanLink
 
 MESSAGES: dict[Signal, Any] = {
     "traces": trace_service_pb2.ExportTraceServiceRequest,

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from otel_events.cli import app
 from otel_events.cli.bundle import contents
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 

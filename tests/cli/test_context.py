@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from otel_events.event import Run
-from otel_events.identity import span_id, trace_id, traceparent
+from otel_events.model.event import Run
+from otel_events.model.identity import span_id, trace_id, traceparent
 from tests.cli.conftest import Cli
 from tests.patience import PATIENCE
 

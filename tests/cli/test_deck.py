@@ -12,7 +12,7 @@ import pytest
 import otel_events
 from otel_events import Deck, current_run, task, workflow
 from otel_events.deck import Text
-from otel_events.event import Run
+from otel_events.model.event import Run
 from otel_events.pipeline import live
 from otel_events.testing import CaptureServer
 from tests.cli.conftest import Cli

@@ -11,9 +11,9 @@ import pytest
 
 import otel_events
 from otel_events.context import Asked, current_run
-from otel_events.event import Run
 from otel_events.instrument import everywhere
 from otel_events.instrument.ray.hook import DRIVEN, HOOK, settings, setup, with_hook
+from otel_events.model.event import Run
 from otel_events.pipeline import process
 
 RAN: list[str] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
-from otel_events.identity import trace_id
+from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
+from otel_events.model.identity import trace_id
 
 SECOND = 10**9
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_events.errors import JournalError
-from otel_events.event import AnyEvent, Log, Run
 from otel_events.journal import Closing, Journal, Reader
+from otel_events.model.errors import JournalError
+from otel_events.model.event import AnyEvent, Log, Run
 from tests.journal.make import event, key, run
 
 CLOSED = Closing("r1/a", "task", 1, outcome="succeeded")

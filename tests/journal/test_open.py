@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_events.errors import JournalError
-from otel_events.event import AnyEvent
 from otel_events.journal import Closing, Journal, OpenReport, schema
+from otel_events.model.errors import JournalError
+from otel_events.model.event import AnyEvent
 from tests.journal.make import event, key
 
 SPREAD = 12

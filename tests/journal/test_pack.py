@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_events.event import AnyEvent, Log, Stat
 from otel_events.journal import pack, unpack
 from otel_events.journal.pack import (
     Closing,
@@ -25,6 +24,7 @@ from otel_events.journal.pack import (
     seal_records,
 )
 from otel_events.journal.schema import PLACE_BITS
+from otel_events.model.event import AnyEvent, Log, Stat
 from tests.journal.make import EVENTS, RUNS, event, key, run
 
 

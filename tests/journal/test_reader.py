@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.errors import JournalError
-from otel_events.event import Run
 from otel_events.journal import Journal, Reader
 from otel_events.journal.retain import RESERVE_BYTES
+from otel_events.model.errors import JournalError
+from otel_events.model.event import Run
 from tests.journal.make import SECOND, event, key, run
 from tests.patience import PATIENCE
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.errors import JournalError
 from otel_events.journal import Journal, Trimmed, retain
+from otel_events.model.errors import JournalError
 from tests.journal.make import SECOND, event, key
 
 HOUR = 3600 * SECOND

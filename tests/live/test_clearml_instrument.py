@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from otel_events.identity import span_id, trace_id
-from otel_events.telemetry import SpanData
+from otel_events.model.identity import span_id, trace_id
+from otel_events.model.telemetry import SpanData
 from otel_events.testing import CaptureServer
 from tests.live import namespace, test_clearml_sdk
 from tests.live.envs import ROOT, python

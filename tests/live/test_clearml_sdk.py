@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from otel_events.identity import trace_id
-from otel_events.telemetry import SpanData
+from otel_events.model.identity import trace_id
+from otel_events.model.telemetry import SpanData
 from otel_events.testing import CaptureServer
 from tests.live import namespace
 from tests.live.envs import python

@@ -23,10 +23,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from otel_events.event import PhaseChange, Run
-from otel_events.identity import span_id, trace_id
 from otel_events.journal import Journal
-from otel_events.telemetry import SpanData
+from otel_events.model.event import PhaseChange, Run
+from otel_events.model.identity import span_id, trace_id
+from otel_events.model.telemetry import SpanData
 from otel_events.testing import CaptureServer
 from tests.live import namespace
 from tests.live.envs import python

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from otel_events.identity import span_id, trace_id
+from otel_events.model.identity import span_id, trace_id
 from otel_events.testing import CaptureServer
 from tests.live import namespace
 from tests.live.envs import python

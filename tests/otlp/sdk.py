@@ -22,8 +22,17 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 from opentelemetry.trace.span import TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
+from otel_events.model.telemetry import (
+    Attributes,
+    Exemplar,
+    HistogramPoint,
+    LogData,
+    MetricData,
+    Point,
+    SpanData,
+    SpanLink,
+)
 from otel_events.otlp.encode import SCHEMA_URL
-from otel_events.telemetry import Attributes, Exemplar, HistogramPoint, LogData, MetricData, Point, SpanData, SpanLink
 
 RESOURCE_ATTRIBUTES: Attributes = {"service.name": "flyte", "service.instance.id": "ü1", "k8s.node": 3}
 RESOURCE = Resource(RESOURCE_ATTRIBUTES, SCHEMA_URL)

@@ -6,7 +6,16 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from otel_events.telemetry import Exemplar, HistogramPoint, LogData, MetricData, Point, SpanData, SpanEvent, SpanLink
+from otel_events.model.telemetry import (
+    Exemplar,
+    HistogramPoint,
+    LogData,
+    MetricData,
+    Point,
+    SpanData,
+    SpanEvent,
+    SpanLink,
+)
 
 MAX = (1 << 64) - 1
 STRINGS = st.one_of(

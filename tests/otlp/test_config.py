@@ -19,7 +19,7 @@ from opentelemetry.sdk._configuration import _get_exporter_entry_point as entry_
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.re import parse_env_headers
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.otlp.config import SIGNALS, Secret, Signal, from_env
 
 P = "OTEL_EXPORTER_OTLP_"

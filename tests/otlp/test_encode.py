@@ -14,9 +14,9 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from otel_events.model.telemetry import Attributes, LogData, MetricData, Point, SpanData, SpanEvent
 from otel_events.otlp import encode, wire
 from otel_events.otlp.metrics import encode_metric
-from otel_events.telemetry import Attributes, LogData, MetricData, Point, SpanData, SpanEvent
 from tests.otlp import sdk, strategies
 
 RESOURCE = encode.resource(sdk.RESOURCE_ATTRIBUTES)

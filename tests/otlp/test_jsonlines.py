@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_events.model.telemetry import LogData, SpanData, SpanEvent
 from otel_events.otlp import encode, jsonlines
-from otel_events.telemetry import LogData, SpanData, SpanEvent
 from tests.otlp import sdk, strategies
 
 RESOURCE, SCOPE = sdk.RESOURCE_ATTRIBUTES, ("otel_events", "0.1.0")

@@ -12,12 +12,12 @@ from email.utils import formatdate
 import grpc
 import pytest
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
+from otel_events.model.telemetry import LogData
 from otel_events.otlp import Result, Sender, encode_log, from_env, logs_request, resource, scope, sender
 from otel_events.otlp.config import PREFIX, SIGNALS, Protocol, Signal
 from otel_events.otlp.grpc import METHODS, RETRYABLE
 from otel_events.otlp.send import MAX_AFTER, MAX_ANSWER
-from otel_events.telemetry import LogData
 from otel_events.testing import Answer, CaptureServer, Certificates, FakeClock
 from otel_events.testing.received import METHODS as OFFICIAL
 from tests.otlp.certificates import Files

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from otel_events.errors import JournalError
-from otel_events.event import AnyEvent, Log, PhaseChange, Run
 from otel_events.journal import Journal
 from otel_events.metrics import COMMON, Metrics
+from otel_events.model.errors import JournalError
+from otel_events.model.event import AnyEvent, Log, PhaseChange, Run
+from otel_events.model.telemetry import LogData, SpanData
 from otel_events.otlp import encode_span, from_env, sender, traces_request
 from otel_events.otlp.config import Protocol
 from otel_events.pipeline.delivery import Delivery
@@ -26,7 +27,6 @@ from otel_events.pipeline.records import Record, Refused
 from otel_events.pipeline.replay import Line, Summary, replay
 from otel_events.pipeline.sinks import logs_of, spans_of
 from otel_events.pipeline.state import Timing
-from otel_events.telemetry import LogData, SpanData
 from otel_events.testing import CaptureServer, Received
 from otel_events.traces import Closed
 from tests.corpus import CORPUS, needs_corpus

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.errors import ConfigError
-from otel_events.event import Stat
+from otel_events.model.errors import ConfigError
+from otel_events.model.event import Stat
 from otel_events.otlp import from_env
 from otel_events.pipeline import client
 from otel_events.pipeline.client import endpoint

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from otel_events.event import AnyEvent, PhaseChange, Stat
+from otel_events.model.event import AnyEvent, PhaseChange, Stat
 from otel_events.pipeline.state import Memory, Timing
 from otel_events.testing import CaptureServer
 from tests.pipeline import kit

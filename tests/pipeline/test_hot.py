@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent
 from otel_events.logs import log
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent
 from otel_events.otlp import encode_log, encode_span
 from otel_events.pipeline.hot import Logs, Spans
 from otel_events.sources import decoder

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent
 from otel_events.journal import Journal
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record, Refused
 from otel_events.sources.events import decode

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from otel_events import configure, task
-from otel_events.event import AnyEvent
 from otel_events.journal import Journal
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline import live, process
 from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.live import QUEUE, Live

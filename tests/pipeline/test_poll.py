@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from otel_events.errors import JournalError, SourceError
 from otel_events.journal import Journal
+from otel_events.model.errors import JournalError, SourceError
 from otel_events.pipeline.gateway import Accepted, Gateway
 from otel_events.pipeline.poll import Poll, Polled
 from otel_events.pipeline.records import Record, Refused

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.errors import ConfigError, ExportError
-from otel_events.event import AnyEvent, Stat
 from otel_events.journal import Journal
 from otel_events.metrics import Metrics
+from otel_events.model.errors import ConfigError, ExportError
+from otel_events.model.event import AnyEvent, Stat
 from otel_events.otlp import from_env
 from otel_events.otlp.config import Protocol
 from otel_events.pipeline.records import Record, Refused

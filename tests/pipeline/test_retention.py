@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from otel_events.errors import JournalError
-from otel_events.event import AnyEvent
 from otel_events.journal import Journal
+from otel_events.model.errors import JournalError
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.state import Timing
 from otel_events.testing import CaptureServer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.pipeline.gateway import Gateway
 from otel_events.server.auth import Access, access, is_loopback
 from otel_events.server.run import bind

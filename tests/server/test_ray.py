@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from otel_events.event import AnyEvent
 from otel_events.journal import Journal
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.pipeline.records import MAX_RECORD_BYTES, Record
 from otel_events.server.auth import Access

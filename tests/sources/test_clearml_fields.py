@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Link, Log, PhaseChange, Report, Stat
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Link, Log, PhaseChange, Report, Stat
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record
 from otel_events.sources import decoder

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.errors import ConfigError
-from otel_events.event import AnyEvent, Log, PhaseChange, Report, Stat
+from otel_events.model.errors import ConfigError
+from otel_events.model.event import AnyEvent, Log, PhaseChange, Report, Stat
 from otel_events.sources import clearml_session
 from otel_events.sources.clearml import decode
 from otel_events.sources.clearml_session import Part, is_session, records

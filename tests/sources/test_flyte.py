@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flyteidl.event import cloudevents_pb2
 
-from otel_events.event import Error, Link, Log, PhaseChange, Report
+from otel_events.model.event import Error, Link, Log, PhaseChange, Report
 from otel_events.sources import flyte_v2
 from otel_events.sources.flyte import LEVELS, decode
 from otel_events.sources.flyte_base import NODE_PHASES, TASK_PHASES, WORKFLOW_PHASES

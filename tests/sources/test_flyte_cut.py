@@ -9,8 +9,8 @@ from flyteidl.event import event_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record
 from otel_events.redact import Screened, suspicious

@@ -9,8 +9,8 @@ from flyteidl.event import event_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent
 from otel_events.sources import flyte_cut, flyte_fast
 from otel_events.sources.flyte import decode
 from otel_events.sources.flyte_fast import decode_fast

@@ -11,7 +11,7 @@ import pytest
 from flyteidl.event import cloudevents_pb2, event_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
-from otel_events.event import AnyEvent
+from otel_events.model.event import AnyEvent
 from otel_events.sources.flyte import LEVELS
 from otel_events.sources.flyte_fields import FIELDS, WITHHELD, fields_table
 from tests.sources.flyte_messages import TIME, whole

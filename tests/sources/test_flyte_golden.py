@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Log, PhaseChange, Report
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Log, PhaseChange, Report
 from otel_events.sources.flyte import decode
 from tests.corpus import CORPUS, needs_corpus
 

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
+from otel_events.model.errors import DecodeError
 from otel_events.sources.flyte_json import _SCALARS, _SPECIAL, plain, read
 from tests.sources.flyte_messages import is_map, messages
 

@@ -12,8 +12,8 @@ from flyteidl.admin import event_pb2 as admin_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, PhaseChange
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, PhaseChange
 from otel_events.sources import flyte, flyte_v2
 from otel_events.sources.flyte import LEVELS, decode
 from tests.sources.flyte_messages import TIME, enveloped, whole

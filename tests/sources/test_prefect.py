@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from otel_events.errors import DecodeError
-from otel_events.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report
-from otel_events.identity import span_id, trace_id, traceparent
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report
+from otel_events.model.identity import span_id, trace_id, traceparent
 from otel_events.sources.prefect import decode, families_table
 from otel_events.sources.prefect_tables import FAMILIES, NAMED_STATES, STATES, WITHHELD
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from otel_events.event import AnyEvent
 from otel_events.fold import Attempt
+from otel_events.model.event import AnyEvent
 from otel_events.sources.prefect import decode
 from otel_events.traces import Closed, close_all
 

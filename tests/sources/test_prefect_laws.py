@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, PhaseChange
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, PhaseChange
 from otel_events.sources import decoder
 from otel_events.sources.prefect import decode
 from otel_events.sources.prefect_fields import TAG, bare

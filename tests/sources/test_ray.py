@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent, Log, PhaseChange
 from otel_events.fold import INTERNAL
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent, Log, PhaseChange
 from otel_events.sources.ray import decode
 from otel_events.sources.ray_fields import entrypoint_name, nanoseconds, plain, raised
 from otel_events.sources.ray_tables import ERROR_TYPES, STATE_NUMBERS

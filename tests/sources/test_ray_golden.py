@@ -19,8 +19,8 @@ import msgspec
 import pytest
 
 from otel_events import redact
-from otel_events.event import AnyEvent
 from otel_events.fold import INTERNAL
+from otel_events.model.event import AnyEvent
 from otel_events.sources.ray import decode
 from otel_events.traces import Closed, close_all
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from otel_events.errors import ConfigError, DecodeError, SourceError
-from otel_events.event import AnyEvent, PhaseChange
+from otel_events.model.errors import ConfigError, DecodeError, SourceError
+from otel_events.model.event import AnyEvent, PhaseChange
 from otel_events.sources import decoder, ray_dashboard, ray_jobs, ray_state
 from otel_events.sources.ray_dashboard import Backfill, Dashboard, Jobs
 from otel_events.spans import span

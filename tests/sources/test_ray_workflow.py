@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from otel_events import redact
-from otel_events.errors import DecodeError
-from otel_events.event import AnyEvent
 from otel_events.fold import attempts
+from otel_events.model.errors import DecodeError
+from otel_events.model.event import AnyEvent
 from otel_events.sources.ray_workflow import decode
 from otel_events.sources.ray_workflow_files import open_storage
 from otel_events.sources.ray_workflow_pickle import plain_exception

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from otel_events.errors import StoreError
+from otel_events.model.errors import StoreError
 from otel_events.store import LOG, PLOT, SCALAR, Keeper, Limits, Owner, SqliteStore
 from otel_events.store.sweep import STEP
 from tests.patience import PATIENCE

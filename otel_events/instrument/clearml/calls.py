@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Run
 from otel_events.instrument.clearml import reports
+from otel_events.model.event import Run
 from otel_events.pipeline.live import emit, fault
 from otel_events.sources import clearml_tasks
 from otel_events.sources.clearml_fields import Call, string, task_run

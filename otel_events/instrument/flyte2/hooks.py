@@ -17,10 +17,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from otel_events.context import caller
-from otel_events.event import Error, PhaseChange, Scalar
-from otel_events.identity import traceparent
 from otel_events.instrument.flyte2 import runs
 from otel_events.instrument.flyte2.runs import Action
+from otel_events.model.event import Error, PhaseChange, Scalar
+from otel_events.model.identity import traceparent
 from otel_events.pipeline.live import emit, fault
 from otel_events.pipeline.own import OwnAttempt
 

@@ -9,10 +9,10 @@ from typing import Any
 from opentelemetry import trace
 
 from otel_events.context import TaskContext, enter, leave
-from otel_events.identity import traceparent
 from otel_events.instrument.flyte2 import runs
 from otel_events.instrument.flyte2.hooks import tell, under_way
 from otel_events.instrument.flyte2.runs import Action
+from otel_events.model.identity import traceparent
 
 PLUGIN = "flyteplugins-otel"
 """Scope of the spans of Flyte's own plug-in."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Run, Scalar
+from otel_events.model.event import Run, Scalar
 
 SOURCE = "flyte"
 

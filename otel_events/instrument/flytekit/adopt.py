@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_events.context import TaskContext, current_context
-from otel_events.event import Log, Run, Scalar
+from otel_events.model.event import Log, Run, Scalar
 from otel_events.pipeline.live import emit, fault, new_id
 from otel_events.tasks.logs import carried
 from otel_events.tasks.stats import Stats, Timer

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from otel_events.context import TaskContext, current_run, enter, leave
-from otel_events.event import MOMENTS, Error, PhaseChange, Run, Scalar
 from otel_events.instrument.flytekit.runs import Frame
+from otel_events.model.event import MOMENTS, Error, PhaseChange, Run, Scalar
 from otel_events.pipeline.live import emit
 from otel_events.tasks.runs import outcome
 

@@ -9,11 +9,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from otel_events.event import Error, Scalar
 from otel_events.instrument.environment import OTEL_EVENTS_GATEWAY
 from otel_events.instrument.flytekit.calls import Call, error_of, tell
 from otel_events.instrument.flytekit.pod import pod
 from otel_events.instrument.flytekit.runs import Frame
+from otel_events.model.event import Error, Scalar
 from otel_events.pipeline import live
 from otel_events.pipeline.live import fault
 

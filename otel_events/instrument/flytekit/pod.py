@@ -20,8 +20,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from otel_events.event import Run, Scalar
 from otel_events.instrument.flytekit.runs import SOURCE, element
+from otel_events.model.event import Run, Scalar
 
 _NAMES = {
     "project": ("FLYTE_INTERNAL_EXECUTION_PROJECT", "_F_PRJ"),

@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from otel_events.event import Kind, Run
+from otel_events.model.event import Kind, Run
 from otel_events.pipeline.live import new_id
 
 SOURCE = "flyte"

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from otel_events.context import Asked
-from otel_events.event import Run
-from otel_events.identity import is_sampled, parse_traceparent
+from otel_events.model.event import Run
+from otel_events.model.identity import is_sampled, parse_traceparent
 from otel_events.pipeline.live import fault
 from otel_events.sources.prefect_fields import PARENTS, SOURCE, TRACEPARENT
 from otel_events.sources.prefect_states import stable_name

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from otel_events.event import Error, Log, PhaseChange, Run
 from otel_events.instrument.prefect.context import flow_run, prefect_run, task_run
+from otel_events.model.event import Error, Log, PhaseChange, Run
 from otel_events.sources.prefect_fields import FLOW_RUN, PARENTS, TRACEPARENT
 
 STACK_FRAMES = 50

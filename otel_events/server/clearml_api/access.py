@@ -16,7 +16,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.server.clearml_api.base import ApiError
 from otel_events.store import Store
 

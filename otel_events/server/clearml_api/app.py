@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from otel_events.errors import OtelEventsError
+from otel_events.model.errors import OtelEventsError
 from otel_events.server.answers import problem
 from otel_events.server.auth import is_loopback
 from otel_events.server.clearml_api import wire

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 
 INCOMING = ".incoming"
 """Where uploads are until they are whole; no name may begin with it."""

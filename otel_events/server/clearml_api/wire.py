@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from otel_events.nesting import shallow
+from otel_events.model.nesting import shallow
 from otel_events.server.clearml_api.base import ApiError, Version, failed_validation, parsed
 
 NEWEST: Version = (2, 34)

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_events.event import AnyEvent, Kind, PhaseChange, Run
+from otel_events.model.event import AnyEvent, Kind, PhaseChange, Run
 
 SOURCE, SLOW = "batch", "slow"
 SECOND = 1_000_000_000

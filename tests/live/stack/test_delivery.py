@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.event import AnyEvent, PhaseChange, Run
-from otel_events.identity import span_id
+from otel_events.model.event import AnyEvent, PhaseChange, Run
+from otel_events.model.identity import span_id
 from otel_events.testing import CaptureServer
 from scripts.stack import Stack, free_ports
 from scripts.stack_feed import post

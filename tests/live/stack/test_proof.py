@@ -22,8 +22,8 @@ import yaml
 
 from grafana.generate import DASHBOARDS
 from grafana.model import Panel
-from otel_events.event import AnyEvent, PhaseChange, Run
-from otel_events.identity import trace_id
+from otel_events.model.event import AnyEvent, PhaseChange, Run
+from otel_events.model.identity import trace_id
 from otel_events.testing import CaptureServer
 from scripts.stack import Stack, free_ports, running
 from scripts.stack_binaries import ROOT

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import ConfigError
+from otel_events.model.errors import ConfigError
 from otel_events.server.clearml_api import files
 from otel_events.server.clearml_api.access import Access
 from otel_events.server.clearml_api.folder import Bounds, FileError, Folder, parts

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.errors import DecodeError
-from otel_events.nesting import LEVELS, shallow
+from otel_events.model.errors import DecodeError
+from otel_events.model.nesting import LEVELS, shallow
 from otel_events.sources import SOURCES, decoder
 
 leaves = st.none() | st.integers() | st.text(alphabet='[]{}"\\ab\u00e4,:', max_size=8)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_events import identity
-from otel_events.identity import flyte2_trace_id, is_sampled, parse_traceparent, span_id, trace_id, traceparent
+from otel_events.model import identity
+from otel_events.model.identity import flyte2_trace_id, is_sampled, parse_traceparent, span_id, trace_id, traceparent
 from tests.strategies import words
 
 TRACE, SPAN = bytes(range(1, 17)), bytes(range(1, 9))
@@ -30,9 +30,8 @@ def test_ids_are_the_same_for_ever() -> None:
 
 
 def test_another_process_finds_the_same_ids() -> None:
-    code = (
-        "from otel_events.identity import *; print(trace_id('a', 'b', 'c').hex(), span_id('a', 'b', 'c', 1, 'd').hex())"
-    )
+    code = "from otel_events.model.identity import *; "
+        "print(trace_id('a', 'b', 'c').hex(), span_id('a', 'b', 'c', 1, 'd').hex())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert told == [trace_id("a", "b", "c").hex(), span_id("a", "b", "c", 1, "d").hex()]
 

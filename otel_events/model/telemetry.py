@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from otel_events.event import Scalar
+from otel_events.model.event import Scalar
 
 Attributes = dict[str, Scalar]
 
