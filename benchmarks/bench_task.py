@@ -51,8 +51,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from benchmarks import sink
 from otel_events import task, workflow
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Closing
-from otel_events.metrics import Metrics
 from otel_events.model.event import AnyEvent
 from otel_events.model.identity import trace_id
 from otel_events.otlp import encode_metric, logs_request, metrics_request, traces_request

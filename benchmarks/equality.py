@@ -7,7 +7,7 @@ from collections import Counter
 from benchmarks import workload
 from benchmarks.naive import Naive
 from benchmarks.ours import Streaming
-from otel_events.exposition import distributions
+from otel_events.core.exposition import distributions
 from otel_events.testing import CaptureServer
 
 RUNS = 500

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Journal
-from otel_events.metrics import Metrics
 from otel_events.otlp import Config, from_env
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.gateway import Every, Gateway

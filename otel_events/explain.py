@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from otel_events.core.spans import NANO
+from otel_events.core.traces import Closed, close_all
 from otel_events.journal import Reader, RootRow
 from otel_events.model.errors import ConfigError, RunNotFound
 from otel_events.model.event import PhaseChange, Report, Run
-from otel_events.spans import NANO
-from otel_events.traces import Closed, close_all
 
 HEADER = "{:25s}{:25s}{:25s} {:>8s}    {:s}"
 ROW = "{:25s}{:25s}{:25s} {:7.2f}s    {:s}"

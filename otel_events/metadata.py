@@ -21,6 +21,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
+from otel_events.core.spans import NANO
+from otel_events.core.traces import Closed, close_all, parent_id
 from otel_events.journal import Journal, Reader, RootRow
 from otel_events.journal.place import journal_path
 from otel_events.model.errors import RunNotFound
@@ -28,8 +30,6 @@ from otel_events.model.event import AnyEvent, PhaseChange, Run
 from otel_events.model.telemetry import Attributes
 from otel_events.sources import ray_workflow_storage as ray
 from otel_events.sources.ray_workflow_files import Files, open_storage
-from otel_events.spans import NANO
-from otel_events.traces import Closed, close_all, parent_id
 
 STATUS: dict[str, str] = {
     "pending": "PENDING",

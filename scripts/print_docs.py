@@ -17,7 +17,7 @@ from msgspec import inspect
 from msgspec.structs import FieldInfo, fields
 
 from otel_events.cli import cli_docs
-from otel_events.metrics.families import families_table as metrics_table
+from otel_events.core.metrics.families import families_table as metrics_table
 from otel_events.model import event
 from otel_events.sources import SOURCES, flyte_base
 from otel_events.sources.flyte_fields import fields_table as flyte_fields

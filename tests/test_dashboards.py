@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 
-from otel_events.metrics import FAMILIES
+from otel_events.core.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "grafana" / "dashboards").glob("*.json")}

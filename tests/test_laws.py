@@ -8,14 +8,14 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events import fold
-from otel_events.fold import RESERVED
-from otel_events.logs import log
+from otel_events.core import fold
+from otel_events.core.fold import RESERVED
+from otel_events.core.logs import log
+from otel_events.core.spans import span
+from otel_events.core.traces import Closed, close_all, told
 from otel_events.model import telemetry
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Report, Run
 from otel_events.model.telemetry import LogData, SpanData
-from otel_events.spans import span
-from otel_events.traces import Closed, close_all, told
 from tests.strategies import roots, runs
 
 

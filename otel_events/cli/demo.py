@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from otel_events.cli.common import say
 from otel_events.cli.look import table
 from otel_events.cli.serve import PORT
+from otel_events.core.traces import close_all
 from otel_events.explain import text, tree
 from otel_events.journal import Journal
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
@@ -26,7 +27,6 @@ from otel_events.server.auth import Access
 from otel_events.server.run import bind, run
 from otel_events.sources import SOURCES
 from otel_events.task import task, workflow
-from otel_events.traces import close_all
 
 AT_ONCE = Timing(grace=0, neighbours=0, orphans=0)
 """The records are all there: nothing to wait for."""

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from otel_events.fold import attempts
+from otel_events.core.fold import attempts
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, JournalError
 from otel_events.model.event import AnyEvent

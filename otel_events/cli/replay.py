@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from otel_events.cli.common import REFUSED, progress, say
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Journal
-from otel_events.metrics import Metrics
 from otel_events.model.errors import ConfigError
 from otel_events.otlp import from_env
 from otel_events.pipeline.ingest import DeadLetter

@@ -11,7 +11,7 @@ from enum import Enum
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from otel_events import redact
+from otel_events.core import redact
 from otel_events.deck.parts import Bar, Failure, Panel, Part, Plain, Table, Timeline, cut
 from otel_events.deck.renderers import in_words, is_rich, named, render
 from otel_events.pipeline.live import fault

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otel_events import redact
+from otel_events.core import redact
 from otel_events.deck import document, fields, place
 from otel_events.deck.model import Deck
 from otel_events.deck.parts import Failure, Panel, cut

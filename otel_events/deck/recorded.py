@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from otel_events import redact
+from otel_events.core import redact
+from otel_events.core.spans import NANO
 from otel_events.deck import document, place
 from otel_events.deck.finish import MEDIA_TYPE, REPORT, times
 from otel_events.deck.parts import Bar, Failure, Page, Panel, Table, Timeline, cut
@@ -17,7 +18,6 @@ from otel_events.explain import Step, recorded
 from otel_events.journal import Journal
 from otel_events.model.errors import JournalError, RunNotFound
 from otel_events.model.event import Report
-from otel_events.spans import NANO
 
 PAGES = 30
 """Decks of attempts that one page shows; those after are named."""

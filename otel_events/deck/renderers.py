@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from otel_events import redact
+from otel_events.core import redact
 from otel_events.deck.parts import (
     CELL,
     COLUMNS,

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from otel_events.core.spans import NANO
 from otel_events.explain import HEADER, WIDTH, printable
-from otel_events.spans import NANO
 
 Kind = Literal["operation", "workflow", "node", "task", ""]
 

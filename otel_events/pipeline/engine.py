@@ -10,20 +10,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from otel_events.fold import END_WITHOUT_OUTCOME, INTERNAL, ROOT_NAMES, Attempt, attempts, settled, with_workflow
+from otel_events.core.fold import END_WITHOUT_OUTCOME, INTERNAL, ROOT_NAMES, Attempt, attempts, settled, with_workflow
+from otel_events.core.logs import log
+from otel_events.core.measure import count_attempt, count_event, count_run
+from otel_events.core.metrics import Metrics
+from otel_events.core.spans import Context, derived_parent
+from otel_events.core.traces import Closed, above, close, outcome_of, parent_id, place
 from otel_events.journal import Closing
 from otel_events.journal.pack import unpack
-from otel_events.logs import log
-from otel_events.metrics import Metrics
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.model.identity import span_id
 from otel_events.model.telemetry import LogData
 from otel_events.pipeline.hot import Logs, Spans
-from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
 from otel_events.pipeline.unended import unended
-from otel_events.spans import Context, derived_parent
-from otel_events.traces import Closed, above, close, outcome_of, parent_id, place
 
 
 class Engine:

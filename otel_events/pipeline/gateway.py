@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from otel_events.exposition import exposition
+from otel_events.core.exposition import exposition
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Closing, Journal
-from otel_events.metrics import Metrics
 from otel_events.model.errors import JournalError, OtelEventsError
 from otel_events.model.event import AnyEvent
 from otel_events.model.telemetry import LogData

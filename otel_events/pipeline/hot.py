@@ -10,13 +10,13 @@ from __future__ import annotations
 from struct import Struct
 from typing import TypeVar
 
-from otel_events.fold import RESERVED, Attempt
-from otel_events.logs import identity, log, severity_text
+from otel_events.core.fold import RESERVED, Attempt
+from otel_events.core.logs import identity, log, severity_text
+from otel_events.core.spans import NANO, Context, span
 from otel_events.model.event import MOMENTS, PHASES, AnyEvent, PhaseChange, Report, Run
 from otel_events.model.telemetry import INTERNAL, Attributes
 from otel_events.otlp import attributes, encode_log, encode_span, span_event
 from otel_events.otlp.wire import ATTRIBUTES, BODY, EVENT, LOG, NAMES, SPAN, varint
-from otel_events.spans import NANO, Context, span
 
 KEPT = 16_384
 """Entries of each table; one that is full is emptied."""

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from otel_events import redact
+from otel_events.core import redact
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange
 from otel_events.pipeline.faults import fault as fault
 from otel_events.pipeline.faults import faults as faults

@@ -12,16 +12,16 @@ from typing import Protocol
 
 import msgspec
 
-from otel_events.fold import Attempt
+from otel_events.core.fold import Attempt
+from otel_events.core.measure import count_attempt, count_event, count_run
+from otel_events.core.metrics import Metrics
+from otel_events.core.spans import Context, context
+from otel_events.core.traces import Closed, close_all, told
 from otel_events.journal import Journal
-from otel_events.metrics import Metrics
 from otel_events.model.event import AnyEvent, PhaseChange, Stat
 from otel_events.pipeline.ingest import DeadLetter, decode_records
-from otel_events.pipeline.measure import count_attempt, count_event, count_run
 from otel_events.pipeline.records import Record, Refused
 from otel_events.sources import decoder
-from otel_events.spans import Context, context
-from otel_events.traces import Closed, close_all, told
 
 NOWHERE = Context(b"", b"")
 BATCH = 1_000

@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import msgspec
 
-from otel_events.exposition import Writer
-from otel_events.logs import log
-from otel_events.metrics import COMMON, Metrics
+from otel_events.core.exposition import Writer
+from otel_events.core.logs import log
+from otel_events.core.metrics import COMMON, Metrics
+from otel_events.core.spans import span
+from otel_events.core.traces import Closed
 from otel_events.model.errors import ConfigError, ExportError
 from otel_events.model.telemetry import LogData, SpanData
 from otel_events.otlp import Config, logs_line, traces_line
@@ -21,8 +23,6 @@ from otel_events.pipeline.hot import Logs, Spans
 from otel_events.pipeline.ingest import DeadLetter
 from otel_events.pipeline.replay import Line
 from otel_events.pipeline.state import Telemetry
-from otel_events.spans import span
-from otel_events.traces import Closed
 
 LINE = 512
 """Spans or log records an export request, so a line."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from otel_events.fold import RESERVED, ROOT_NAMES, begins_next
+from otel_events.core.fold import RESERVED, ROOT_NAMES, begins_next
+from otel_events.core.spans import Context
 from otel_events.journal import Closing
 from otel_events.journal.pack import pack, unpack
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run
-from otel_events.spans import Context
 
 SECOND = 1_000_000_000
 

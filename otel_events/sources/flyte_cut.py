@@ -20,8 +20,8 @@ from flyteidl.core import execution_pb2
 from flyteidl.event import event_pb2
 from google.protobuf import timestamp_pb2
 
+from otel_events.core.redact import Screened, has_clue, suspicious
 from otel_events.model.event import AnyEvent, PhaseChange, Report, Scalar
-from otel_events.redact import Screened, has_clue, suspicious
 from otel_events.sources.flyte_base import CACHE_LIMIT, LAST_TIME, TASK_PHASES, VALUE_LIMIT, cut, nanoseconds
 from otel_events.sources.flyte_task import Attempt, log_reports, names, put_names
 

@@ -11,9 +11,9 @@ from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
 from google.protobuf.message import DecodeError as ProtobufError
 
+from otel_events.core.redact import has_clue, suspicious
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
-from otel_events.redact import has_clue, suspicious
 from otel_events.sources.flyte_base import CACHE_LIMIT, Execution, make_execution
 from otel_events.sources.flyte_cut import cut_events
 from otel_events.sources.flyte_task import EXECUTION, Attempt, Task, attempt_of, make_attempt, task_events, task_of

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from otel_events import redact
+from otel_events.core import redact
+from otel_events.core.redact import Redacted
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
 from otel_events.model.nesting import shallow
-from otel_events.redact import Redacted
 from otel_events.sources import ray_cluster, ray_jobs, ray_profiles, ray_state, ray_tasks
 from otel_events.sources.ray_batch import Batch
 from otel_events.sources.ray_fields import wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from otel_events.fold import INTERNAL
+from otel_events.core.fold import INTERNAL
 from otel_events.model.event import AnyEvent, Error, Log, PhaseChange, Run
 from otel_events.sources.ray_fields import (
     LONGEST,

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import msgspec
 
-from otel_events import redact
+from otel_events.core import redact
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import Error, Run, Scalar
 from otel_events.sources.ray_shapes import Descriptor

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from otel_events import redact
+from otel_events.core import redact
 from otel_events.model.event import AnyEvent, Log, PhaseChange
 from otel_events.sources.ray_batch import Batch
 from otel_events.sources.ray_fields import CREATION, MANY, NAME_LENGTH, Attributes, harmless, nanoseconds, number

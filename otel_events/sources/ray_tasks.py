@@ -7,7 +7,7 @@ time. All that is decoded most of is here and in ray_profiles.py: no calls are m
 
 from __future__ import annotations
 
-from otel_events import redact
+from otel_events.core import redact
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Run
 from otel_events.sources.ray_batch import Batch
 from otel_events.sources.ray_failures import exception, failure

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from otel_events import redact
 from otel_events.context import TaskContext, caller, surrounding
+from otel_events.core import redact
 from otel_events.model.event import Error, Run, Scalar
 from otel_events.pipeline.live import emit, fault, new_id
 from otel_events.pipeline.own import NOTHING, SOURCE, Definition

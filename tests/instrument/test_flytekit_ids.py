@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from flyteidl.admin.event_pb2 import TaskExecutionEventRequest
 
+from otel_events.core.spans import span
+from otel_events.core.traces import close_all
 from otel_events.instrument.flytekit import runs
 from otel_events.instrument.flytekit.plugin import wanted
 from otel_events.instrument.flytekit.pod import pod
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import AnyEvent, PhaseChange, Run
 from otel_events.sources.flyte_task import decode_task
-from otel_events.spans import span
-from otel_events.traces import close_all
 from tests.patience import PATIENCE
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "flyte"

@@ -30,8 +30,10 @@ def test_ids_are_the_same_for_ever() -> None:
 
 
 def test_another_process_finds_the_same_ids() -> None:
-    code = "from otel_events.model.identity import *; "
+    code = (
+        "from otel_events.model.identity import *; "
         "print(trace_id('a', 'b', 'c').hex(), span_id('a', 'b', 'c', 1, 'd').hex())"
+    )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert told == [trace_id("a", "b", "c").hex(), span_id("a", "b", "c", 1, "d").hex()]
 

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from otel_events.core.metrics import COMMON, Metrics
+from otel_events.core.traces import Closed
 from otel_events.journal import Journal
-from otel_events.metrics import COMMON, Metrics
 from otel_events.model.errors import JournalError
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Run
 from otel_events.model.telemetry import LogData, SpanData
@@ -28,7 +29,6 @@ from otel_events.pipeline.replay import Line, Summary, replay
 from otel_events.pipeline.sinks import logs_of, spans_of
 from otel_events.pipeline.state import Timing
 from otel_events.testing import CaptureServer, Received
-from otel_events.traces import Closed
 from tests.corpus import CORPUS, needs_corpus
 from tests.patience import HOURS
 from tests.patience import until as until

@@ -16,8 +16,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Journal
-from otel_events.metrics import Metrics
 from otel_events.model.event import AnyEvent, Error, Log, PhaseChange, Run, Scalar, Stat
 from otel_events.pipeline import state
 from otel_events.pipeline.delivery import Delivery

@@ -72,7 +72,7 @@ def test_nothing_behind_an_unanswered_request_counts(collector: CaptureServer) -
 
 
 def line_bytes(number: int) -> bytes:
-    from otel_events.logs import log
+    from otel_events.core.logs import log
     from otel_events.otlp import encode_log
 
     return encode_log(log(line(run_of("w"), str(number), number), b"t" * 16, b"s" * 8, 1))

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.logs import log
+from otel_events.core.logs import log
+from otel_events.core.spans import Context, span
+from otel_events.core.traces import close_all, told
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.otlp import encode_log, encode_span
 from otel_events.pipeline.hot import Logs, Spans
 from otel_events.sources import decoder
-from otel_events.spans import Context, span
-from otel_events.traces import close_all, told
 from tests.pipeline.kit import cases, records
 from tests.strategies import roots
 

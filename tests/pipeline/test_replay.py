@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Journal
-from otel_events.metrics import Metrics
 from otel_events.model.errors import ConfigError, ExportError
 from otel_events.model.event import AnyEvent, Stat
 from otel_events.otlp import from_env

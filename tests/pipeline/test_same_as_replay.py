@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from otel_events.fold import RESERVED
+from otel_events.core.fold import RESERVED
 from otel_events.model.event import AnyEvent
 from otel_events.model.telemetry import LogData
 from otel_events.pipeline.gateway import Gateway

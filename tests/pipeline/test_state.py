@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Closing
-from otel_events.metrics import Metrics
 from otel_events.model.event import PhaseChange, Run
 from otel_events.pipeline.engine import Engine
 from otel_events.pipeline.state import OpenRoot

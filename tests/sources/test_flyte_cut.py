@@ -9,11 +9,11 @@ from flyteidl.event import event_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_events.core.redact import Screened, suspicious
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record
-from otel_events.redact import Screened, suspicious
 from otel_events.sources.flyte import decode
 from otel_events.sources.flyte_fast import decode_fast
 from otel_events.sources.flyte_task import decode_task

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from otel_events.fold import INTERNAL
+from otel_events.core.fold import INTERNAL
+from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Log, PhaseChange
 from otel_events.sources.ray import decode
 from otel_events.sources.ray_fields import entrypoint_name, nanoseconds, plain, raised
 from otel_events.sources.ray_tables import ERROR_TYPES, STATE_NUMBERS
-from otel_events.traces import Closed, close_all
 from tests.sources import ray_events as ray
 from tests.sources.ray_events import DRIVER, actor, actor_states, batch, definition, job, lifecycle, profile, task_id
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from otel_events.core.spans import span
+from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import ConfigError, DecodeError, SourceError
 from otel_events.model.event import AnyEvent, PhaseChange
 from otel_events.sources import decoder, ray_dashboard, ray_jobs, ray_state
 from otel_events.sources.ray_dashboard import Backfill, Dashboard, Jobs
-from otel_events.spans import span
-from otel_events.traces import Closed, close_all
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ray_jobs"
 JOBS: list[dict[str, Any]] = json.loads((GOLDEN / "jobs.json").read_text())

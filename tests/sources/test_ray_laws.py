@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_events.core.metrics import Metrics
 from otel_events.journal import Journal
-from otel_events.metrics import Metrics
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
 from otel_events.otlp import from_env

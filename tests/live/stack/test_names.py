@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 
-from otel_events.metrics import COMMON, FAMILIES
+from otel_events.core.metrics import COMMON, FAMILIES
 from otel_events.model.event import AnyEvent, PhaseChange, Run, Stat, StatType
 from scripts.stack import Stack, free_ports
 from scripts.stack_binaries import ROOT

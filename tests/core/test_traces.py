@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from otel_events.fold import Attempt
-from otel_events.logs import log
+from otel_events.core.fold import Attempt
+from otel_events.core.logs import log
+from otel_events.core.spans import Context, context, derived_parent
+from otel_events.core.traces import Closed, close_all, outcome_of, parent_id, place, told
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Run, Stat
 from otel_events.model.identity import flyte2_trace_id, span_id, trace_id, traceparent
-from otel_events.spans import Context, context, derived_parent
-from otel_events.traces import Closed, close_all, outcome_of, parent_id, place, told
 from tests.strategies import SECOND, START
 
 FLOW = Run("flyte", "workflow", "p/d/x", "flow", "p/d/x", None, 1, "p/d", "flow")

@@ -16,8 +16,8 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
-from otel_events.metrics.families import OTHER, Family
-from otel_events.metrics.text import clean
+from otel_events.core.metrics.families import OTHER, Family
+from otel_events.core.metrics.text import clean
 from otel_events.model.telemetry import Exemplar, HistogramPoint, Point
 
 Key = tuple[str, ...]

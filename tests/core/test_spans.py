@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from otel_events.fold import attempts
-from otel_events.logs import log
+from otel_events.core.fold import attempts
+from otel_events.core.logs import log
+from otel_events.core.spans import Context, span
 from otel_events.model import telemetry
 from otel_events.model.event import MOMENTS, PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar
 from otel_events.model.identity import span_id, trace_id
 from otel_events.model.telemetry import SpanData, SpanEvent, SpanLink
-from otel_events.spans import Context, span
 from tests.strategies import SECOND, START
 
 FLOW = Run("flyte", "workflow", "p/d/x", "my flow", "p/d/x", None, 1, "p/d", "my.flow")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from otel_events.metrics import families as table
-from otel_events.metrics.families import Labels
+from otel_events.core.metrics import families as table
+from otel_events.core.metrics.families import Labels
 
 FOREVER = 1 << 63
 """A start later than any (ns)."""

@@ -18,10 +18,10 @@ from prometheus_client.openmetrics import exposition as client
 from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from otel_events import exposition as module
-from otel_events.exposition import PrometheusCollector, Writer, exposition, prometheus_family
-from otel_events.metrics import FAMILIES, Metrics
-from otel_events.metrics.families import MetricType
+from otel_events.core import exposition as module
+from otel_events.core.exposition import PrometheusCollector, Writer, exposition, prometheus_family
+from otel_events.core.metrics import FAMILIES, Metrics
+from otel_events.core.metrics.families import MetricType
 from otel_events.model.event import Run, Stat
 from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
 

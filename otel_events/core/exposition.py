@@ -19,8 +19,8 @@ from prometheus_client.samples import Exemplar as PrometheusExemplar
 from prometheus_client.samples import Timestamp
 from prometheus_client.utils import floatToGoString
 
-from otel_events.metrics import Metrics
-from otel_events.metrics.text import UNITS
+from otel_events.core.metrics import Metrics
+from otel_events.core.metrics.text import UNITS
 from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
 
 NANO = 1_000_000_000

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from otel_events.metrics.families import Family, Labels
-from otel_events.metrics.series import FINEST, UNTOLD, Store, exact
-from otel_events.metrics.text import sample_names, seconds_per_unit, stat_family, tag_labels
+from otel_events.core.metrics.families import Family, Labels
+from otel_events.core.metrics.series import FINEST, UNTOLD, Store, exact
+from otel_events.core.metrics.text import sample_names, seconds_per_unit, stat_family, tag_labels
 from otel_events.model.event import Stat
 from otel_events.model.telemetry import Exemplar
 

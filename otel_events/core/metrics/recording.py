@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 import otel_events
-from otel_events.metrics import families as table
-from otel_events.metrics.families import ENDINGS, FAMILIES, NANO, STAT_CAP, Family, Labels
-from otel_events.metrics.series import UNTOLD, Counter, Gauge, Histogram, Key, Store
-from otel_events.metrics.stats import Stats
-from otel_events.metrics.text import clean
-from otel_events.metrics.under_way import FOREVER, Count, count
+from otel_events.core.metrics import families as table
+from otel_events.core.metrics.families import ENDINGS, FAMILIES, NANO, STAT_CAP, Family, Labels
+from otel_events.core.metrics.series import UNTOLD, Counter, Gauge, Histogram, Key, Store
+from otel_events.core.metrics.stats import Stats
+from otel_events.core.metrics.text import clean
+from otel_events.core.metrics.under_way import FOREVER, Count, count
 from otel_events.model.errors import JournalError
 from otel_events.model.event import Run, Stat
 from otel_events.model.telemetry import Exemplar, MetricData, Point

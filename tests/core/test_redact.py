@@ -10,10 +10,10 @@ from flyteidl.admin import event_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events import redact
+from otel_events.core import redact
+from otel_events.core.redact import REDACTED
 from otel_events.model.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
 from otel_events.model.identity import traceparent
-from otel_events.redact import REDACTED
 
 RUN = Run("prefect", "task", "u1", "extract", "u0", "u0", 0, "", "etl", "workflow")
 HEX = "0123456789abcdef" * 2

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from otel_events.fold import INTERNAL, Attempt
-from otel_events.metrics import Metrics
+from otel_events.core.fold import INTERNAL, Attempt
+from otel_events.core.metrics import Metrics
+from otel_events.core.spans import NANO, Context
+from otel_events.core.traces import Closed
 from otel_events.model.event import AnyEvent, Run, Stat
 from otel_events.model.telemetry import Exemplar
-from otel_events.spans import NANO, Context
-from otel_events.traces import Closed
 
 RESTARTED = "RESTARTING"
 """Ray's word for what ended all lives of an actor but the last."""

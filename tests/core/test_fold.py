@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from otel_events.fold import Attempt, at_time, attempts, ordered, rank, settled
+from otel_events.core.fold import Attempt, at_time, attempts, ordered, rank, settled
+from otel_events.core.traces import close_all, told
 from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
-from otel_events.traces import close_all, told
 from tests.strategies import SECOND, START
 
 FLYTE = Run("flyte", "task", "p/d/x/n0/t", "t", "p/d/x", "p/d/x/n0", 1, "p/d", "flow", "node")

@@ -4,7 +4,7 @@ a source tells as a log of its own. (Structlog's way in and out: structured.py.)
 
 from __future__ import annotations
 
-from otel_events.fold import RESERVED
+from otel_events.core.fold import RESERVED
 from otel_events.model.event import MOMENTS, PHASES, AnyEvent, Log, PhaseChange, Report, Run, Stat
 from otel_events.model.telemetry import Attributes, LogData
 

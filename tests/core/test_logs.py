@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_events.logs import log, severity_text
+from otel_events.core.logs import log, severity_text
 from otel_events.model.event import PHASES, Error, Log, PhaseChange, Report, Run, Scalar, Stat
 from otel_events.model.telemetry import LogData
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from otel_events.exposition import exposition
-from otel_events.metrics import COMMON, FAMILIES, Family, Metrics, families_table
-from otel_events.metrics.families import MAGNITUDES, OTHER, SECONDS
-from otel_events.metrics.text import UNITS, clean, sample_names, stat_family, tag_labels
+from otel_events.core.exposition import exposition
+from otel_events.core.metrics import COMMON, FAMILIES, Family, Metrics, families_table
+from otel_events.core.metrics.families import MAGNITUDES, OTHER, SECONDS
+from otel_events.core.metrics.text import UNITS, clean, sample_names, stat_family, tag_labels
 from otel_events.model.errors import ConfigError, JournalError
 from otel_events.model.event import OUTCOMES, Run, Stat
 from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
@@ -695,7 +695,7 @@ def test_allowed_tags_are_distinct_labels_or_refused(tags: list[str]) -> None:
 
 # --- the design -------------------------------------------------------------------------------------------------------
 
-DESIGN = Path(__file__).resolve().parents[1] / "docs" / "design.md"
+DESIGN = Path(__file__).resolve().parents[2] / "docs" / "design.md"
 
 
 def test_the_table_has_every_family_of_the_design() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from otel_events.metrics.families import COMMON, MAGNITUDES, SECONDS, Family
+from otel_events.core.metrics.families import COMMON, MAGNITUDES, SECONDS, Family
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import Stat
 

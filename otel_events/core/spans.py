@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from otel_events.fold import INTERNAL, RESERVED, Attempt
+from otel_events.core.fold import INTERNAL, RESERVED, Attempt
 from otel_events.model import telemetry
 from otel_events.model.event import MOMENTS, PHASES, Link, PhaseChange, Report, Run
 from otel_events.model.identity import is_sampled, parse_traceparent, span_id, trace_id

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from otel_events.fold import MADE_UP, RESERVED, Attempt, at_time, attempts, settled, with_workflow
+from otel_events.core.fold import MADE_UP, RESERVED, Attempt, at_time, attempts, settled, with_workflow
+from otel_events.core.spans import Context, context, derived_parent
 from otel_events.model.event import AnyEvent, Run
-from otel_events.spans import Context, context, derived_parent
 
 Lookup = Callable[[str], Sequence[Attempt]]
 """The attempts of another run of the same root, by run id; empty where nothing is known of it."""

@@ -6,7 +6,7 @@ of a family and their cap; stats.py the families of stats; text.py makes names a
 
 from __future__ import annotations
 
-from otel_events.metrics.families import COMMON, ENDINGS, FAMILIES, INCOMPLETE, Family, Labels, families_table
-from otel_events.metrics.recording import Active, Metrics
+from otel_events.core.metrics.families import COMMON, ENDINGS, FAMILIES, INCOMPLETE, Family, Labels, families_table
+from otel_events.core.metrics.recording import Active, Metrics
 
 __all__ = ["COMMON", "ENDINGS", "FAMILIES", "INCOMPLETE", "Active", "Family", "Labels", "Metrics", "families_table"]

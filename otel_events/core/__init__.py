@@ -1,0 +1,1 @@
+"""Events to telemetry: the fold, spans, logs, metrics, redaction. Pure functions and state: no I/O and no clock."""
