@@ -21,7 +21,7 @@ from otel_events.journal.pack import unpack
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.model.identity import span_id
 from otel_events.model.telemetry import LogData
-from otel_events.pipeline.hot import Logs, Spans
+from otel_events.otlp.fast import Logs, Spans
 from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
 from otel_events.pipeline.unended import unended
 

@@ -15,7 +15,7 @@ from otel_events.core.traces import close_all, told
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.otlp import encode_log, encode_span
-from otel_events.pipeline.hot import Logs, Spans
+from otel_events.otlp.fast import Logs, Spans
 from otel_events.sources import decoder
 from tests.pipeline.kit import cases, records
 from tests.strategies import roots
