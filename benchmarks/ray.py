@@ -34,7 +34,7 @@ from benchmarks.ray_workload import EVENTS, TASKS, count, posts
 from otel_events.journal import Journal
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record
-from otel_events.sources.ray import decode
+from otel_events.sources.ray.decode import decode
 
 FEW = 3_000
 """Tasks a round of a comparison."""

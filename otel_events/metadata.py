@@ -28,8 +28,8 @@ from otel_events.journal.place import journal_path
 from otel_events.model.errors import RunNotFound
 from otel_events.model.event import AnyEvent, PhaseChange, Run
 from otel_events.model.telemetry import Attributes
-from otel_events.sources import ray_workflow_storage as ray
-from otel_events.sources.ray_workflow_files import Files, open_storage
+from otel_events.sources.ray_workflow import storage as ray
+from otel_events.sources.ray_workflow.files import Files, open_storage
 
 STATUS: dict[str, str] = {
     "pending": "PENDING",

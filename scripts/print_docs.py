@@ -19,10 +19,11 @@ from msgspec.structs import FieldInfo, fields
 from otel_events.cli import cli_docs
 from otel_events.core.metrics.families import families_table as metrics_table
 from otel_events.model import event
-from otel_events.sources import SOURCES, flyte_base
-from otel_events.sources.flyte_fields import fields_table as flyte_fields
-from otel_events.sources.prefect_tables import families_table as prefect_tables
-from otel_events.sources.ray_tables import tables as ray_tables
+from otel_events.sources import SOURCES
+from otel_events.sources.flyte import base as flyte_base
+from otel_events.sources.flyte.fields import fields_table as flyte_fields
+from otel_events.sources.prefect.tables import families_table as prefect_tables
+from otel_events.sources.ray.tables import tables as ray_tables
 from otel_events.tasks import options
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,8 +17,8 @@ from otel_events.model.errors import ConfigError, JournalError, RunNotFound
 from otel_events.model.event import AnyEvent, Link, Log, Run
 from otel_events.pipeline.ingest import decode_records
 from otel_events.sources import decoder
-from otel_events.sources.ray_workflow import decode
-from otel_events.sources.ray_workflow_poll import records
+from otel_events.sources.ray_workflow.decode import decode
+from otel_events.sources.ray_workflow.poll import records
 from tests.cli.conftest import Cli, cli
 from tests.pipeline.kit import NOON, SECOND, change, golden, run_of
 from tests.sources.ray_workflow_kit import CAPTURES, GONE, build, stage

@@ -16,7 +16,7 @@ from otel_events.core.spans import span
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
-from otel_events.sources.flyte import decode
+from otel_events.sources.flyte.decode import decode
 
 from .corpus import CORPUS, needs_corpus
 

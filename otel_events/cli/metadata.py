@@ -13,7 +13,7 @@ from otel_events.explain import printable
 from otel_events.journal import Journal
 from otel_events.metadata import Recorded, Stored
 from otel_events.model.errors import OtelEventsError
-from otel_events.sources.ray_workflow_files import open_storage
+from otel_events.sources.ray_workflow.files import open_storage
 
 Workflow = Annotated[str | None, typer.Argument(metavar="[WORKFLOW]", help="Id of a workflow, or of its run.")]
 Task = Annotated[

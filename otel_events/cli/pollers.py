@@ -18,10 +18,11 @@ from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, JournalError
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline.poll import Polled
-from otel_events.sources import ray_jobs, ray_state
-from otel_events.sources.ray_dashboard import Backfill, Dashboard, Jobs
-from otel_events.sources.ray_workflow_files import Files, open_storage
-from otel_events.sources.ray_workflow_poll import Known, Poller
+from otel_events.sources.ray import jobs as ray_jobs
+from otel_events.sources.ray import state as ray_state
+from otel_events.sources.ray.dashboard import Backfill, Dashboard, Jobs
+from otel_events.sources.ray_workflow.files import Files, open_storage
+from otel_events.sources.ray_workflow.poll import Known, Poller
 
 TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 - the name of a variable, not a token
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)=(.+)", re.DOTALL)

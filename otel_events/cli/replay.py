@@ -22,10 +22,10 @@ from otel_events.pipeline.replay import Summary
 from otel_events.pipeline.replay import replay as run_replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink
 from otel_events.sources import SOURCES, decoder
-from otel_events.sources.clearml_session import is_session
-from otel_events.sources.clearml_session import records as session_parts
-from otel_events.sources.ray_workflow_files import is_storage
-from otel_events.sources.ray_workflow_poll import records as workflows
+from otel_events.sources.clearml.session import is_session
+from otel_events.sources.clearml.session import records as session_parts
+from otel_events.sources.ray_workflow.files import is_storage
+from otel_events.sources.ray_workflow.poll import records as workflows
 
 FEW = 10_000
 """Marks of repeats that the journal remembers: a replay leaves repeats to the fold, and its memory flat."""

@@ -19,7 +19,7 @@ from otel_events.pipeline.poll import Poll, Polled
 from otel_events.server import metadata, ray
 from otel_events.server.auth import Access
 from otel_events.server.run import run, url
-from otel_events.sources.ray_workflow_files import Files
+from otel_events.sources.ray_workflow.files import Files
 from otel_events.structured import teller
 
 

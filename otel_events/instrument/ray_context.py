@@ -25,7 +25,7 @@ from opentelemetry.context import attach
 from otel_events.context import Asked, OwnSpan, current_context, enter
 from otel_events.model.event import Run
 from otel_events.pipeline.live import fault
-from otel_events.sources.ray_fields import job_run, task_run
+from otel_events.sources.ray.fields import job_run, task_run
 
 
 def attach_ray_task() -> None:

@@ -27,7 +27,7 @@ from otel_events.journal import Journal
 from otel_events.metadata import Recorded, Runs, Stored
 from otel_events.model.errors import OtelEventsError, RunNotFound
 from otel_events.server.answers import answer, problem
-from otel_events.sources.ray_workflow_files import Files
+from otel_events.sources.ray_workflow.files import Files
 
 Ask = Callable[[Runs], Any]
 

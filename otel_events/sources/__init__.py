@@ -18,12 +18,12 @@ from otel_events.model.event import AnyEvent
 Decode = Callable[[bytes, str], list[AnyEvent]]
 
 SOURCES: dict[str, str] = {
-    "flyte": "otel_events.sources.flyte",
-    "prefect": "otel_events.sources.prefect",
-    "ray": "otel_events.sources.ray",
-    "ray-workflow": "otel_events.sources.ray_workflow",
-    "clearml": "otel_events.sources.clearml",
-    "events": "otel_events.sources.events",
+    "flyte": "otel_events.sources.flyte.decode",
+    "prefect": "otel_events.sources.prefect.decode",
+    "ray": "otel_events.sources.ray.decode",
+    "ray-workflow": "otel_events.sources.ray_workflow.decode",
+    "clearml": "otel_events.sources.clearml.decode",
+    "events": "otel_events.sources.events.decode",
 }
 """Name on the command line -> module. Adding a source is one line here."""
 

@@ -10,8 +10,8 @@ import pytest
 from otel_events.cli.pollers import dashboard, known, places, recall, storages
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, SourceError
-from otel_events.sources.ray_workflow import decode
-from otel_events.sources.ray_workflow_poll import Known, records
+from otel_events.sources.ray_workflow.decode import decode
+from otel_events.sources.ray_workflow.poll import Known, records
 from tests.sources.ray_workflow_kit import build
 
 

@@ -18,7 +18,7 @@ from otel_events.instrument.flytekit.plugin import wanted
 from otel_events.instrument.flytekit.pod import pod
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import AnyEvent, PhaseChange, Run
-from otel_events.sources.flyte_task import decode_task
+from otel_events.sources.flyte.task import decode_task
 from tests.patience import PATIENCE
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "flyte"

@@ -14,7 +14,7 @@ from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record, Refused
-from otel_events.sources.events import decode
+from otel_events.sources.events.decode import decode
 from tests.pipeline.kit import World, change, line, recorded, run_of
 
 SECRET = "hunter2-and-more"  # noqa: S105  # looked for in what is kept

@@ -9,7 +9,7 @@ from flyteidl.event import event_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
 
-from otel_events.sources.flyte import LEVELS
+from otel_events.sources.flyte.decode import LEVELS
 
 TEXT = st.text(max_size=6)
 JSON_VALUES = st.recursive(

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Log, PhaseChange
-from otel_events.sources.clearml import decode, tells
+from otel_events.sources.clearml.decode import decode, tells
 from tests.corpus import CORPUS, needs_corpus
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "clearml"

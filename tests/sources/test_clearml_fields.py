@@ -13,8 +13,8 @@ from otel_events.model.event import AnyEvent, Link, Log, PhaseChange, Report, St
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record
 from otel_events.sources import decoder
-from otel_events.sources.clearml import decode, tells
-from otel_events.sources.clearml_events import COUNT, LONGEST_CONTENT, LONGEST_LINE
+from otel_events.sources.clearml.decode import decode, tells
+from otel_events.sources.clearml.events import COUNT, LONGEST_CONTENT, LONGEST_LINE
 from tests.sources.test_clearml import decoded, ends
 
 T = 1_790_000_000.25

@@ -12,9 +12,9 @@ import pytest
 from otel_events.core.traces import close_all
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Report, Stat
-from otel_events.sources import clearml_session
-from otel_events.sources.clearml import decode
-from otel_events.sources.clearml_session import Part, is_session, records
+from otel_events.sources.clearml import session as clearml_session
+from otel_events.sources.clearml.decode import decode
+from otel_events.sources.clearml.session import Part, is_session, records
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "clearml_offline"
 TASK = "offline-0fbc07307d424515907deaca3b04eff2"

@@ -9,9 +9,9 @@ import pytest
 from flyteidl.event import cloudevents_pb2
 
 from otel_events.model.event import Error, Link, Log, PhaseChange, Report
-from otel_events.sources import flyte_v2
-from otel_events.sources.flyte import LEVELS, decode
-from otel_events.sources.flyte_base import NODE_PHASES, TASK_PHASES, WORKFLOW_PHASES
+from otel_events.sources.flyte import v2 as flyte_v2
+from otel_events.sources.flyte.base import NODE_PHASES, TASK_PHASES, WORKFLOW_PHASES
+from otel_events.sources.flyte.decode import LEVELS, decode
 from tests.sources.flyte_messages import TIME, enveloped, whole
 
 NS = TIME * 1_000_000_000

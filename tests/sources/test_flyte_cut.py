@@ -14,9 +14,9 @@ from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline.ingest import decode_records
 from otel_events.pipeline.records import Record
-from otel_events.sources.flyte import decode
-from otel_events.sources.flyte_fast import decode_fast
-from otel_events.sources.flyte_task import decode_task
+from otel_events.sources.flyte.decode import decode
+from otel_events.sources.flyte.fast import decode_fast
+from otel_events.sources.flyte.task import decode_task
 
 SAID = "password=hunter2"
 

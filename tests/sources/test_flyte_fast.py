@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
-from otel_events.sources import flyte_cut, flyte_fast
-from otel_events.sources.flyte import decode
-from otel_events.sources.flyte_fast import decode_fast
-from otel_events.sources.flyte_task import decode_task
+from otel_events.sources.flyte import cut as flyte_cut
+from otel_events.sources.flyte import fast as flyte_fast
+from otel_events.sources.flyte.decode import decode
+from otel_events.sources.flyte.fast import decode_fast
+from otel_events.sources.flyte.task import decode_task
 from tests.sources.flyte_messages import task_events
 
 

@@ -12,8 +12,8 @@ from flyteidl.event import cloudevents_pb2, event_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from otel_events.model.event import AnyEvent
-from otel_events.sources.flyte import LEVELS
-from otel_events.sources.flyte_fields import FIELDS, WITHHELD, fields_table
+from otel_events.sources.flyte.decode import LEVELS
+from otel_events.sources.flyte.fields import FIELDS, WITHHELD, fields_table
 from tests.sources.flyte_messages import TIME, whole
 
 WORD, NUMBER = "zq7distinct", 7_919

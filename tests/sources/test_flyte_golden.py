@@ -17,7 +17,7 @@ import pytest
 
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Report
-from otel_events.sources.flyte import decode
+from otel_events.sources.flyte.decode import decode
 from tests.corpus import CORPUS, needs_corpus
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "flyte"

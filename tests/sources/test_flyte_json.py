@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events.model.errors import DecodeError
-from otel_events.sources.flyte_json import _SCALARS, _SPECIAL, plain, read
+from otel_events.sources.flyte.protojson import _SCALARS, _SPECIAL, plain, read
 from tests.sources.flyte_messages import is_map, messages
 
 TYPES = (

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, PhaseChange
-from otel_events.sources import flyte, flyte_v2
-from otel_events.sources.flyte import LEVELS, decode
+from otel_events.sources.flyte import decode as flyte
+from otel_events.sources.flyte import v2 as flyte_v2
+from otel_events.sources.flyte.decode import LEVELS, decode
 from tests.sources.flyte_messages import TIME, enveloped, whole
 
 NS = TIME * 1_000_000_000

@@ -10,8 +10,8 @@ import pytest
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report
 from otel_events.model.identity import span_id, trace_id, traceparent
-from otel_events.sources.prefect import decode, families_table
-from otel_events.sources.prefect_tables import FAMILIES, NAMED_STATES, STATES, WITHHELD
+from otel_events.sources.prefect.decode import decode, families_table
+from otel_events.sources.prefect.tables import FAMILIES, NAMED_STATES, STATES, WITHHELD
 
 FLOW, OTHER, TASK, CALLER = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "1234")
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ import pytest
 from otel_events.core.fold import Attempt
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.event import AnyEvent
-from otel_events.sources.prefect import decode
+from otel_events.sources.prefect.decode import decode
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "prefect"
 CASES = sorted(path.name for path in GOLDEN.iterdir())

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, PhaseChange
 from otel_events.sources import decoder
-from otel_events.sources.prefect import decode
-from otel_events.sources.prefect_fields import TAG, bare
-from otel_events.sources.prefect_tables import WITHHELD, family
+from otel_events.sources.prefect.decode import decode
+from otel_events.sources.prefect.fields import TAG, bare
+from otel_events.sources.prefect.tables import WITHHELD, family
 from tests.corpus import CORPUS, needs_corpus
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "prefect"

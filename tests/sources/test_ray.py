@@ -12,9 +12,9 @@ from otel_events.core.fold import INTERNAL
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Log, PhaseChange
-from otel_events.sources.ray import decode
-from otel_events.sources.ray_fields import entrypoint_name, nanoseconds, plain, raised
-from otel_events.sources.ray_tables import ERROR_TYPES, STATE_NUMBERS
+from otel_events.sources.ray.decode import decode
+from otel_events.sources.ray.fields import entrypoint_name, nanoseconds, plain, raised
+from otel_events.sources.ray.tables import ERROR_TYPES, STATE_NUMBERS
 from tests.sources import ray_events as ray
 from tests.sources.ray_events import DRIVER, actor, actor_states, batch, definition, job, lifecycle, profile, task_id
 

@@ -22,7 +22,7 @@ from otel_events.core import redact
 from otel_events.core.fold import INTERNAL
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.event import AnyEvent
-from otel_events.sources.ray import decode
+from otel_events.sources.ray.decode import decode
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ray"
 CASES = sorted(path.name for path in GOLDEN.iterdir())

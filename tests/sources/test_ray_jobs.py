@@ -15,8 +15,11 @@ from otel_events.core.spans import span
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import ConfigError, DecodeError, SourceError
 from otel_events.model.event import AnyEvent, PhaseChange
-from otel_events.sources import decoder, ray_dashboard, ray_jobs, ray_state
-from otel_events.sources.ray_dashboard import Backfill, Dashboard, Jobs
+from otel_events.sources import decoder
+from otel_events.sources.ray import dashboard as ray_dashboard
+from otel_events.sources.ray import jobs as ray_jobs
+from otel_events.sources.ray import state as ray_state
+from otel_events.sources.ray.dashboard import Backfill, Dashboard, Jobs
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ray_jobs"
 JOBS: list[dict[str, Any]] = json.loads((GOLDEN / "jobs.json").read_text())

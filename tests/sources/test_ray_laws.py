@@ -22,7 +22,7 @@ from otel_events.otlp import from_env
 from otel_events.pipeline.records import Record
 from otel_events.pipeline.replay import replay
 from otel_events.pipeline.sinks import FileSink
-from otel_events.sources.ray import decode
+from otel_events.sources.ray.decode import decode
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ray"
 CASES = ["cancel", "job_submit", "mixed", "restart", "v2_49", "v2_52"]

@@ -14,7 +14,7 @@ from benchmarks import ray_workload
 from otel_events.core.metrics.under_way import RAY_NODE
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.pipeline.records import Record
-from otel_events.sources.ray_fields import NODE_NAME
+from otel_events.sources.ray.fields import NODE_NAME
 from tests.sources import ray_events as ray
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ray"

@@ -20,10 +20,10 @@ from otel_events.core.spans import span
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
-from otel_events.sources.ray_workflow import decode
-from otel_events.sources.ray_workflow_files import open_storage
-from otel_events.sources.ray_workflow_pickle import plain_exception
-from otel_events.sources.ray_workflow_poll import Known, Poller, records
+from otel_events.sources.ray_workflow.decode import decode
+from otel_events.sources.ray_workflow.files import open_storage
+from otel_events.sources.ray_workflow.pickled import plain_exception
+from otel_events.sources.ray_workflow.poll import Known, Poller, records
 from tests.sources.ray_workflow_kit import (
     STORED,
     Changes,

@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from otel_events.model.errors import ConfigError, RunNotFound
-from otel_events.sources.ray_workflow_files import LARGEST, Files, open_storage
-from otel_events.sources.ray_workflow_storage import get_metadata, get_status, list_all
+from otel_events.sources.ray_workflow.files import LARGEST, Files, open_storage
+from otel_events.sources.ray_workflow.storage import get_metadata, get_status, list_all
 from tests.sources.ray_workflow_kit import CAPTURES, GONE, build, stage
 
 COMPARED = [capture for capture in CAPTURES if capture["label"] not in GONE]

@@ -16,8 +16,8 @@ import msgspec
 from otel_events.instrument.clearml import reports
 from otel_events.model.event import Run
 from otel_events.pipeline.live import emit, fault
-from otel_events.sources import clearml_tasks
-from otel_events.sources.clearml_fields import Call, string, task_run
+from otel_events.sources.clearml import tasks as clearml_tasks
+from otel_events.sources.clearml.fields import Call, string, task_run
 
 SERVICE = "tasks"
 TOLD = frozenset({*clearml_tasks.STATUS, "tasks.add_or_update_artifacts"} - {"tasks.create", "tasks.clone"})

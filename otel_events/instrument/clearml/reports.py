@@ -17,7 +17,7 @@ from typing import Any
 
 from otel_events.instrument.environment import OTEL_EVENTS_CLEARML_REPORTS
 from otel_events.pipeline.live import emit, fault, new_id
-from otel_events.sources.clearml_events import Batch, Reported
+from otel_events.sources.clearml.events import Batch, Reported
 
 PERIOD = 1.0
 """Seconds that a report waits for more."""

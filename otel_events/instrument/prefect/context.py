@@ -9,8 +9,8 @@ from otel_events.context import Asked
 from otel_events.model.event import Run
 from otel_events.model.identity import is_sampled, parse_traceparent
 from otel_events.pipeline.live import fault
-from otel_events.sources.prefect_fields import PARENTS, SOURCE, TRACEPARENT
-from otel_events.sources.prefect_states import stable_name
+from otel_events.sources.prefect.fields import PARENTS, SOURCE, TRACEPARENT
+from otel_events.sources.prefect.states import stable_name
 
 
 def prefect_run() -> Any:

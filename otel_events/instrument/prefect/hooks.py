@@ -11,7 +11,7 @@ from typing import Any
 
 from otel_events.instrument.prefect import records
 from otel_events.pipeline.live import emit, fault
-from otel_events.sources.prefect import decode
+from otel_events.sources.prefect.decode import decode
 
 Method = Callable[..., Any]
 OTHERS = ("ProcessPoolForwardingEventsClient", "PrefectServerEventsClient")

@@ -10,7 +10,7 @@ import msgspec
 
 from otel_events.instrument.prefect.context import flow_run, prefect_run, task_run
 from otel_events.model.event import Error, Log, PhaseChange, Run
-from otel_events.sources.prefect_fields import FLOW_RUN, PARENTS, TRACEPARENT
+from otel_events.sources.prefect.fields import FLOW_RUN, PARENTS, TRACEPARENT
 
 STACK_FRAMES = 50
 _FACTS = {

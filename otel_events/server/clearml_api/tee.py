@@ -32,7 +32,7 @@ from otel_events.server.clearml_api import wire
 from otel_events.server.clearml_api.app import WORKER_HEADERS
 from otel_events.server.clearml_api.base import ApiError
 from otel_events.server.ingest import ENCODINGS, Budget, Held, Limits
-from otel_events.sources.clearml import tells
+from otel_events.sources.clearml.decode import tells
 
 log = logging.getLogger("otel_events.clearml")
 

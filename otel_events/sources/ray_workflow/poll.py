@@ -1,0 +1,334 @@
+"""Polling a storage of Ray workflows: what has changed since the last look, as records for ``ray_workflow.decode``.
+
+A look reads the index (``__status__``) and the folders of the workflows that it does not say are over, or says so anew;
+of these, only files written since. What neither Ray nor its files count is counted here: a workflow or task that begins
+once more (resumed, run again, retried) is another attempt. What was seen before a restart, ``recall`` tells.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from otel_events.model.event import Error
+from otel_events.sources.ray_workflow import storage as names
+from otel_events.sources.ray_workflow.decode import OVER, Facts, Options, TaskFacts, task_run_id
+from otel_events.sources.ray_workflow.files import Files, key, open_storage, read_json
+from otel_events.sources.ray_workflow.pickled import plain_exception
+
+SECOND = 1_000_000_000
+SETTLE = 2 * SECOND
+"""A start that moves by less is the same start (Ray writes it when it submits and when it executes); an end that is
+missing for less is about to be written (Ray writes the status first)."""
+TASKS_READ = 10_000
+"""Tasks of one workflow that are looked at."""
+LONGEST = 32 * 1024
+"""Characters of one text of a user's (metadata, options): longer ones are cut."""
+SECRET_OPTIONS = frozenset({"runtime_env"})
+"""Options of a task that hold environment variables in clear: left out, but for their name."""
+
+_logger = logging.getLogger("otel_events")
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The last attempt of a run that was seen."""
+
+    attempt: int = 1
+    start: int = 0
+    over: bool = False
+
+
+Recall = Callable[[str], Mapping[str, Known]]
+"""Root id -> run id -> the last attempt that the journal has of it."""
+
+
+def records(url: str, namespace: str = "") -> Iterator[tuple[str, bytes]]:
+    """(where, record) of every workflow in a storage as it stands; for a replay."""
+    yield from Poller(open_storage(url), namespace).poll(2**63 - 1)
+
+
+class Poller:
+    """One storage. ``poll`` gives records; once they are kept, ``kept`` lets the next look pass over them."""
+
+    def __init__(
+        self,
+        files: Files,
+        namespace: str = "",
+        recall: Recall = lambda root: {},
+        max_age: int | None = None,
+    ) -> None:
+        """``max_age``: ns after which a workflow that is over is passed over unread, as the journal has let it go."""
+        self._files, self._namespace, self._recall, self._max_age = files, namespace, recall, max_age
+        self._known: dict[str, dict[str, Known]] = {}
+        self._told: dict[str, dict[str, Any]] = {}
+        self._index: dict[str, tuple[str, int]] = {}
+        self._cache: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._pending: list[Callable[[], None]] = []
+
+    def poll(self, now: int) -> list[tuple[str, bytes]]:
+        """(where, record) of each workflow that has changed, by id; ``now`` in ns. ConfigError: not to be read."""
+        self._pending = []
+        index = self._listed()
+        for gone in self._known.keys() - index.keys():
+            self._forget(gone)
+        found = []
+        for workflow_id in sorted(index):
+            status, written = index[workflow_id]
+            if self._settled(workflow_id, status, written, now):
+                continue
+            record = self._look(workflow_id, (status, written), now)
+            if record is not None:
+                found.append((f"{self._files.url}: {workflow_id}", record))
+        return found
+
+    def kept(self) -> None:
+        """What the last ``poll`` gave is in the journal."""
+        for keep in self._pending:
+            keep()
+        self._pending = []
+
+    def _listed(self) -> dict[str, tuple[str, int]]:
+        """The index, and the folders at the top that it does not name (status "": whatever is in them)."""
+        found = names.indexed(self._files)
+        for name in self._files.names(""):
+            if name != names.INDEX:
+                found.setdefault(name, ("", 0))
+        return {workflow_id: told for workflow_id, told in found.items() if key(workflow_id)}
+
+    def _settled(self, workflow_id: str, status: str, written: int, now: int) -> bool:
+        """Whether nothing can have changed since all was told, or it is over for too long."""
+        if self._index.get(workflow_id) == (status, written):
+            return True
+        old = self._max_age is not None and written and now - written > self._max_age
+        return bool(old and status in OVER)
+
+    def _forget(self, workflow_id: str) -> None:
+        self._known.pop(workflow_id, None)
+        self._index.pop(workflow_id, None)
+        self._read(workflow_id)
+
+    def _read(self, workflow_id: str) -> None:
+        """What was read of a workflow is needed no longer."""
+        self._told.pop(workflow_id, None)
+        self._cache = {path: one for path, one in self._cache.items() if not path.startswith(f"{workflow_id}/")}
+
+    # --- one workflow ----------------------------------------------------------------------------------------------
+
+    def _look(self, workflow_id: str, index: tuple[str, int], now: int) -> bytes | None:
+        """The record of what has changed; None for nothing, or nothing that can be told yet."""
+        facts = self._facts(workflow_id)
+        if not facts.status or _unsettled(facts, now):
+            return None
+        known = self._known.get(workflow_id)
+        if known is None:
+            known = self._known[workflow_id] = dict(self._recall(workflow_id))
+        before = known.get(workflow_id, Known())
+        if facts.status not in OVER and before.over and before.start == facts.start:
+            return None  # resumed, and its new start not written yet
+        tasks = self._tasks(facts)
+        now_known = {workflow_id: _next(before, facts.start, facts.status in OVER, SETTLE)}
+        facts.attempt, facts.start = now_known[workflow_id].attempt, now_known[workflow_id].start
+        _explain(facts, tasks)
+        for task in tasks:
+            run_id = task_run_id(workflow_id, task.id)
+            over = bool(task.end or task.failed or facts.status in OVER)
+            now_known[run_id] = _next(known.get(run_id, Known()), task.start, over, 0)
+            task.attempt = now_known[run_id].attempt
+        return self._record(facts, tasks, now_known, index)
+
+    def _record(
+        self, facts: Facts, tasks: list[TaskFacts], known: dict[str, Known], index: tuple[str, int]
+    ) -> bytes | None:
+        told = self._told.get(facts.id, {})
+        # How a task ended may follow from how its workflow did: told anew, all tasks that are open are.
+        head = msgspec.structs.replace(facts, tasks=[])
+        same = told.get("") == head
+        changed = [task for task in tasks if told.get(task.id) != task or not (same or task.end)]
+        fresh = {"": head, **{task.id: task for task in tasks}}
+
+        def keep() -> None:
+            self._known[facts.id].update(known)
+            self._told[facts.id] = fresh
+            if facts.status in OVER:  # nothing more is read of it until the index says so
+                self._index[facts.id] = index
+                self._read(facts.id)
+
+        self._pending.append(keep)
+        if same and not changed:
+            return None
+        facts.tasks = changed
+        return json.dumps(msgspec.to_builtins(facts)).encode()  # its own escapes: names may be no Unicode
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    def _facts(self, workflow_id: str) -> Facts:
+        folder, files = key(workflow_id) or "", self._files
+        written = files.modified(f"{folder}/{names.META}")
+        start = nanoseconds(read_json(files, f"{folder}/{names.BEGUN}").get("start_time"))
+        status = names.status_of(files, folder)
+        end = nanoseconds(read_json(files, f"{folder}/{names.ENDED}").get("end_time"))
+        return Facts(
+            workflow_id,
+            self._namespace,
+            status=status,
+            changed=written,
+            start=start,
+            end=end if status in ("SUCCESSFUL", "FAILED") and end >= start else 0,
+            user_metadata=_text(read_json(files, f"{folder}/{names.USER}")),
+        )
+
+    def _tasks(self, facts: Facts) -> list[TaskFacts]:
+        """Each task of a workflow by id, with its parent; sets the workflow's name."""
+        folder = key(facts.id) or ""
+        found: dict[str, dict[str, int]] = {}
+        for path, written in self._files.walk(f"{folder}/{names.TASKS}"):
+            task_id, _, name = path.rpartition("/")
+            if task_id in found or len(found) < TASKS_READ:
+                found.setdefault(task_id, {})[name] = written
+        if len(found) >= TASKS_READ:
+            _logger.warning("workflow %s has over %d tasks: the others are not looked at", facts.id, TASKS_READ)
+        main = self._json(f"{folder}/{names.TASKS}/{names.OUTPUTS}", found.pop("", {}).get(names.OUTPUTS, 0))
+        tasks = {
+            task_id: self._task(f"{folder}/{names.TASKS}/{task_id}", task_id, of)
+            for task_id, of in sorted(found.items())
+            if names.INPUTS in of
+        }
+        outputs = {
+            task_id: _id(self._json(f"{folder}/{names.TASKS}/{task_id}/{names.OUTPUTS}", of[names.OUTPUTS]))
+            for task_id, of in found.items()
+            if names.OUTPUTS in of
+        }
+        facts.name = self._base(folder, _id(main))
+        for task in tasks.values():
+            task.name = self._base(folder, task.id)
+        claimed = _claim(tasks, outputs, _id(main))
+        return [task for task in tasks.values() if task.id in claimed or facts.status in OVER]
+
+    def _task(self, place: str, task_id: str, written: dict[str, int]) -> TaskFacts:
+        def told(name: str) -> dict[str, Any]:
+            return self._json(f"{place}/{name}", written[name]) if name in written else {}
+
+        inputs = told(names.INPUTS)
+        start = nanoseconds(told(names.TASK_BEGUN).get("start_time"))
+        end = nanoseconds(told(names.TASK_ENDED).get("end_time"))
+        options = inputs.get("task_options")
+        refs = inputs.get("workflow_refs")
+        task = TaskFacts(
+            task_id,
+            created=written[names.INPUTS],
+            start=start,
+            end=end if end >= start > 0 else 0,
+            options=_options(options),
+            ray_options=_ray_options(options),
+            user_metadata=_text(inputs.get("user_metadata")),
+            refs=[ref for ref in refs if isinstance(ref, str)] if isinstance(refs, list) else [],
+        )
+        when = written.get(names.EXCEPTION)
+        if when is not None and start and not task.end and (when >= start or not when):
+            task.failed = when or -1
+            body = self._files.read(f"{place}/{names.EXCEPTION}") or b""
+            task.error_type, task.error_message = plain_exception(body)
+        return task
+
+    def _json(self, path: str, written: int) -> dict[str, Any]:
+        """A file's object, read again only once it was written again; each time where the storage does not date it."""
+        before = self._cache.get(path)
+        if before and written and before[0] == written:
+            return before[1]
+        found = read_json(self._files, path)
+        self._cache[path] = written if found else 0, found
+        return found
+
+    def _base(self, folder: str, task_id: str) -> str:
+        """The name of a task without the number that Ray gives to the second and later ones of a name."""
+        base, _, number = task_id.rpartition("_")
+        counter = key(folder, "duplicate_name_counter", base) if base and number.isdecimal() else None
+        told = self._files.read(counter) if counter else None
+        return base if told and told.strip().isdigit() and int(number) <= int(told[:9]) else task_id
+
+
+def _unsettled(facts: Facts, now: int) -> bool:
+    """Whether the end that belongs to the status may be about to be written."""
+    return facts.status in ("SUCCESSFUL", "FAILED") and not facts.end and now - facts.changed < SETTLE
+
+
+def _next(before: Known, start: int, over: bool, same_within: int) -> Known:
+    """The attempt that a start belongs to, given the last that was seen."""
+    if not start or start == before.start:
+        return Known(before.attempt, before.start or start, over or before.over)
+    if not before.start and not before.over:
+        return Known(before.attempt, start, over)
+    if not before.over and abs(start - before.start) < same_within:
+        return Known(before.attempt, before.start, over)
+    return Known(before.attempt + 1, start, over)
+
+
+def _explain(facts: Facts, tasks: list[TaskFacts]) -> None:
+    """Why a failed workflow failed: by the task that raised, else by the only one that began and never ended."""
+    if facts.status != "FAILED":
+        return
+    raised = [task for task in tasks if task.failed and not task.options.catch_exceptions]
+    open_ = [task for task in tasks if task.start and not task.end and not task.failed]
+    if raised:
+        last = max(raised, key=lambda task: (task.failed, task.id))
+        facts.cause = Error(last.error_type, last.error_message, "user")
+    elif len(open_) == 1:
+        facts.lost = open_[0].id
+        facts.cause = Error("", f"the worker of task {facts.lost} died", "system")
+
+
+def _claim(tasks: dict[str, TaskFacts], outputs: dict[str, str], main: str) -> set[str]:
+    """Give each continuation the task that returned it as its parent; returns the tasks that hang in the tree: what the
+    output needs, and what its continuations need."""
+    claimed: set[str] = set()
+    creators = [("", main)]
+    for creator, output in creators:
+        wanted = [output]
+        while wanted:
+            task = tasks.get(wanted.pop())
+            if task is None or task.id in claimed:
+                continue
+            claimed.add(task.id)
+            task.parent = creator
+            wanted += reversed(task.refs)
+            if task.id in outputs:
+                creators.append((task.id, outputs[task.id]))
+    return claimed
+
+
+def _id(outputs: dict[str, Any]) -> str:
+    told = outputs.get("output_task_id")
+    return told if isinstance(told, str) else ""
+
+
+def nanoseconds(told: object) -> int:
+    """ns of a time in seconds as JSON has it, every digit of it; 0 for what is no time after 1970."""
+    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
+        return 0
+    return int(Decimal(repr(told)) * SECOND) if 0 < told < 9e9 else 0
+
+
+def _options(told: object) -> Options:
+    if not isinstance(told, dict):
+        return Options()
+    types = {"task_type": str, "max_retries": int}
+    fits = {name: told.get(name) for name in Options.__struct_fields__}
+    return Options(**{k: v for k, v in fits.items() if type(v) is types.get(k, bool)})  # type: ignore[arg-type]  # checked here
+
+
+def _ray_options(told: object) -> str:
+    options = told.get("ray_options") if isinstance(told, dict) else None
+    if not isinstance(options, dict):
+        return ""
+    return _text({name: "[left out]" if name in SECRET_OPTIONS else value for name, value in options.items()})
+
+
+def _text(value: object) -> str:
+    """A user's mapping as JSON, in the user's order."""
+    return json.dumps(value)[:LONGEST] if isinstance(value, dict) else ""
