@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from otel_events.core.metrics import Metrics
+from otel_events.intake.records import Record
 from otel_events.journal import Journal
 from otel_events.otlp import Config, from_env
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.gateway import Every, Gateway
-from otel_events.pipeline.records import Record
 from otel_events.pipeline.replay import replay
 from otel_events.pipeline.sinks import OtlpSink
 from otel_events.pipeline.state import Timing

@@ -31,9 +31,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from benchmarks import sink
 from benchmarks.ours import SECOND, Streaming
 from benchmarks.ray_workload import EVENTS, TASKS, count, posts
+from otel_events.intake.ingest import decode_records
+from otel_events.intake.records import Record
 from otel_events.journal import Journal
-from otel_events.pipeline.ingest import decode_records
-from otel_events.pipeline.records import Record
 from otel_events.sources.ray.decode import decode
 
 FEW = 3_000

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from otel_events.cli.demo import bundled as demo_records
+from otel_events.intake.ingest import decode_records
+from otel_events.intake.records import Record, Refused, read
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.ingest import decode_records
-from otel_events.pipeline.records import Record, Refused, read
 from otel_events.sources import decoder
 
 LONGEST = 120 * 1_000_000_000

@@ -24,8 +24,8 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from otel_events.intake.records import Record
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.records import Record
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE
 from tests.pipeline import kit

@@ -13,11 +13,11 @@ import typer
 
 from otel_events.cli.common import REFUSED, progress, say
 from otel_events.core.metrics import Metrics
+from otel_events.intake.ingest import DeadLetter
+from otel_events.intake.records import STDIN, Record, Refused, read, shown
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError
 from otel_events.otlp import from_env
-from otel_events.pipeline.ingest import DeadLetter
-from otel_events.pipeline.records import STDIN, Record, Refused, read, shown
 from otel_events.pipeline.replay import Summary
 from otel_events.pipeline.replay import replay as run_replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink

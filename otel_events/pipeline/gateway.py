@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from otel_events.core.exposition import exposition
 from otel_events.core.metrics import Metrics
+from otel_events.intake.ingest import Accepted as Accepted
+from otel_events.intake.ingest import DeadLetter, decode_records
+from otel_events.intake.records import Record, Refused
 from otel_events.journal import Closing, Journal
 from otel_events.model.errors import JournalError, OtelEventsError
 from otel_events.model.event import AnyEvent
 from otel_events.model.telemetry import LogData
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.engine import Engine
-from otel_events.pipeline.ingest import Accepted as Accepted
-from otel_events.pipeline.ingest import DeadLetter, decode_records
-from otel_events.pipeline.records import Record, Refused
 from otel_events.pipeline.settings import Every as Every
 from otel_events.pipeline.settings import GatewayConfig as GatewayConfig
 from otel_events.pipeline.settings import Health as Health

@@ -17,10 +17,10 @@ from otel_events.core.measure import count_attempt, count_event, count_run
 from otel_events.core.metrics import Metrics
 from otel_events.core.spans import Context, context
 from otel_events.core.traces import Closed, close_all, told
+from otel_events.intake.ingest import DeadLetter, decode_records
+from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent, PhaseChange, Stat
-from otel_events.pipeline.ingest import DeadLetter, decode_records
-from otel_events.pipeline.records import Record, Refused
 from otel_events.sources import decoder
 
 NOWHERE = Context(b"", b"")

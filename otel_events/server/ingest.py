@@ -16,8 +16,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from otel_events.intake.records import HEAD_BYTES, MAX_RECORD_BYTES, Record, Refused, lines
 from otel_events.model.nesting import shallow
-from otel_events.pipeline.records import HEAD_BYTES, MAX_RECORD_BYTES, Record, Refused, lines
 
 MIB = 1024 * 1024
 LINES_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/json"})

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from otel_events.cli.demo import bundled
-from otel_events.pipeline.records import Record
+from otel_events.intake.records import Record
 from otel_events.sources import SOURCES, decoder
 from tests.cli.conftest import Cli
 from tests.patience import PATIENCE

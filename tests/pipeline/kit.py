@@ -15,6 +15,8 @@ import pytest
 
 from otel_events.core.metrics import COMMON, Metrics
 from otel_events.core.traces import Closed
+from otel_events.intake.ingest import DeadLetter
+from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.errors import JournalError
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Run
@@ -23,8 +25,6 @@ from otel_events.otlp import encode_span, from_env, sender, traces_request
 from otel_events.otlp.config import Protocol
 from otel_events.pipeline.delivery import Delivery
 from otel_events.pipeline.gateway import Every, Gateway
-from otel_events.pipeline.ingest import DeadLetter
-from otel_events.pipeline.records import Record, Refused
 from otel_events.pipeline.replay import Line, Summary, replay
 from otel_events.pipeline.sinks import logs_of, spans_of
 from otel_events.pipeline.state import Timing

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, JournalError
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline.gateway import Every, Gateway, GatewayConfig, Unsent
-from otel_events.pipeline.records import Record, Refused
 from otel_events.sources import decoder
 from otel_events.testing import CaptureServer
 from tests.pipeline import kit

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from otel_events.core.metrics import Metrics
+from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, ExportError
 from otel_events.model.event import AnyEvent, Stat
 from otel_events.otlp import from_env
 from otel_events.otlp.config import Protocol
-from otel_events.pipeline.records import Record, Refused
 from otel_events.pipeline.replay import BATCH, replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink
 from otel_events.testing import Answer, CaptureServer

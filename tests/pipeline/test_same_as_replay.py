@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from otel_events.core.fold import RESERVED
+from otel_events.intake.records import Record
 from otel_events.model.event import AnyEvent
 from otel_events.model.telemetry import LogData
 from otel_events.pipeline.gateway import Gateway
-from otel_events.pipeline.records import Record
 from otel_events.pipeline.state import Timing
 from otel_events.sources import decoder
 from otel_events.testing import CaptureServer

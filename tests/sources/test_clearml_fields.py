@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from otel_events.intake.ingest import decode_records
+from otel_events.intake.records import Record
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Link, Log, PhaseChange, Report, Stat
-from otel_events.pipeline.ingest import decode_records
-from otel_events.pipeline.records import Record
 from otel_events.sources import decoder
 from otel_events.sources.clearml.decode import decode, tells
 from otel_events.sources.clearml.events import COUNT, LONGEST_CONTENT, LONGEST_LINE

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events.core.redact import Screened, suspicious
+from otel_events.intake.ingest import decode_records
+from otel_events.intake.records import Record
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.ingest import decode_records
-from otel_events.pipeline.records import Record
 from otel_events.sources.flyte.decode import decode
 from otel_events.sources.flyte.fast import decode_fast
 from otel_events.sources.flyte.task import decode_task

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_events.core.metrics import Metrics
+from otel_events.intake.records import Record
 from otel_events.journal import Journal
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
 from otel_events.otlp import from_env
-from otel_events.pipeline.records import Record
 from otel_events.pipeline.replay import replay
 from otel_events.pipeline.sinks import FileSink
 from otel_events.sources.ray.decode import decode

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from otel_events.intake.records import Record
 from otel_events.pipeline.gateway import Gateway, GatewayConfig
-from otel_events.pipeline.records import Record
 from otel_events.pipeline.state import Timing
 from otel_events.server.clearml_api.add import add_batch
 from otel_events.server.clearml_api.base import Call, Service

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_events.intake.ingest import decode_records
+from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.ingest import decode_records
-from otel_events.pipeline.records import Record, Refused
 from otel_events.sources.events.decode import decode
 from tests.pipeline.kit import World, change, line, recorded, run_of
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.pipeline.records import Record, Refused, lines, read
+from otel_events.intake.records import Record, Refused, lines, read
 
 
 def bodies(*paths: Path | str, limit: int = 1000) -> list[bytes]:

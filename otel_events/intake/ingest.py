@@ -8,9 +8,9 @@ import msgspec
 
 from otel_events.core import redact
 from otel_events.core.redact import Redacted, Screened
+from otel_events.intake.records import Record, Refused
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.records import Record, Refused
 from otel_events.sources import Decode
 
 _TEXT_STARTS = (b"{", b"[", b'"')
