@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from otel_events.core.metrics import Metrics
+from otel_events.gateway.delivery import Delivery
+from otel_events.gateway.gateway import Every, Gateway
+from otel_events.gateway.state import Timing
 from otel_events.intake.records import Record
 from otel_events.journal import Journal
 from otel_events.otlp import Config, from_env
-from otel_events.pipeline.delivery import Delivery
-from otel_events.pipeline.gateway import Every, Gateway
 from otel_events.pipeline.replay import replay
 from otel_events.pipeline.sinks import OtlpSink
-from otel_events.pipeline.state import Timing
 
 SECOND = 1_000_000_000
 BATCH = 1_000

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.otlp import from_env
 from otel_events.otlp.config import Protocol
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.server.auth import Access
 from otel_events.testing import CaptureServer
 from tests.patience import HOURS, PATIENCE

@@ -27,9 +27,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from otel_events.intake.records import Record
 from otel_events.model.event import AnyEvent
 from otel_events.testing import CaptureServer
+from tests.gateway import kit
+from tests.gateway.kit import GOLDEN, change, line, run_of
 from tests.patience import PATIENCE
-from tests.pipeline import kit
-from tests.pipeline.kit import GOLDEN, change, line, run_of
 
 SEED = int(os.environ.get("OTEL_EVENTS_SEED", "9"))
 KILLS = 15

@@ -20,7 +20,7 @@ from otel_events.sources import decoder
 from otel_events.sources.ray_workflow.decode import decode
 from otel_events.sources.ray_workflow.poll import records
 from tests.cli.conftest import Cli, cli
-from tests.pipeline.kit import NOON, SECOND, change, golden, run_of
+from tests.gateway.kit import NOON, SECOND, change, golden, run_of
 from tests.sources.ray_workflow_kit import CAPTURES, GONE, build, stage
 
 __all__ = ["cli"]

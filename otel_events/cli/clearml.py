@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.model.errors import ConfigError
-from otel_events.pipeline.gateway import Gateway
 
 if TYPE_CHECKING:  # they need the extra [clearml]
     from otel_events.server.clearml import Settings

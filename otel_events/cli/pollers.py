@@ -14,10 +14,10 @@ import msgspec
 import typer
 
 from otel_events.core.fold import attempts
+from otel_events.gateway.poll import Polled
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, JournalError
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.poll import Polled
 from otel_events.sources.ray import jobs as ray_jobs
 from otel_events.sources.ray import state as ray_state
 from otel_events.sources.ray.dashboard import Backfill, Dashboard, Jobs

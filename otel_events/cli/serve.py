@@ -12,9 +12,9 @@ from otel_events.cli.clearml import Options
 from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.cli.groups import grouped
 from otel_events.cli.serving import Plan, ended, log_to_stderr, serve_until_signal
+from otel_events.gateway.gateway import GatewayConfig
+from otel_events.gateway.state import Timing
 from otel_events.otlp import from_env
-from otel_events.pipeline.gateway import GatewayConfig
-from otel_events.pipeline.state import Timing
 from otel_events.server.auth import TOKEN_VARIABLE, access
 from otel_events.server.run import bind
 

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute
 
 from otel_events.cli import clearml
 from otel_events.cli.common import say
-from otel_events.pipeline.gateway import Gateway, GatewayConfig, Unsent
-from otel_events.pipeline.poll import Poll, Polled
+from otel_events.gateway.gateway import Gateway, GatewayConfig, Unsent
+from otel_events.gateway.poll import Poll, Polled
 from otel_events.server import metadata, ray
 from otel_events.server.auth import Access
 from otel_events.server.run import run, url

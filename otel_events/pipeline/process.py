@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from otel_events.gateway.state import SECOND, Timing
 from otel_events.model.errors import JournalError, OtelEventsError
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline import forks, live
@@ -35,7 +36,6 @@ from otel_events.pipeline.faults import fault, process_id
 from otel_events.pipeline.handover import GoneError, Owner, Writer, children_of
 from otel_events.pipeline.live import Live, install
 from otel_events.pipeline.sending import GATEWAY, Sending, Settings, ToCollector, sending
-from otel_events.pipeline.state import SECOND, Timing
 
 EXIT_SECONDS = 5.0
 IN_PROCESS = Timing(grace=2 * SECOND)

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from otel_events.gateway.state import Timing
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline.faults import faults
-from otel_events.pipeline.state import Timing
 
 GATEWAY = "OTEL_EVENTS_GATEWAY"
 TAGS = "OTEL_EVENTS_STAT_TAGS"
@@ -88,9 +88,9 @@ def sending(settings: Settings, forked: bool = False) -> Sending:
         from otel_events.pipeline.client import ToGateway  # loaded by who has a gateway elsewhere
 
         return ToGateway.open(settings.gateway, None if settings.temporary else settings.journal, settings.environ)
+    from otel_events.gateway.gateway import Gateway  # loaded by the one process that needs it
+    from otel_events.gateway.settings import GatewayConfig
     from otel_events.otlp import from_env
-    from otel_events.pipeline.gateway import Gateway  # loaded by the one process that needs it
-    from otel_events.pipeline.settings import GatewayConfig
 
     config = from_env(settings.environ)
     if forked and "grpc" in sys.modules and any(one.protocol == "grpc" for one in config.endpoints.values()):

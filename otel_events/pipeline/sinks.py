@@ -15,14 +15,14 @@ from otel_events.core.logs import log
 from otel_events.core.metrics import COMMON, Metrics
 from otel_events.core.spans import span
 from otel_events.core.traces import Closed
+from otel_events.gateway.delivery import SCOPE, Delivery
+from otel_events.gateway.state import Telemetry
 from otel_events.intake.ingest import DeadLetter
 from otel_events.model.errors import ConfigError, ExportError
 from otel_events.model.telemetry import LogData, SpanData
 from otel_events.otlp import Config, logs_line, traces_line
 from otel_events.otlp.fast import Logs, Spans
-from otel_events.pipeline.delivery import SCOPE, Delivery
 from otel_events.pipeline.replay import Line
-from otel_events.pipeline.state import Telemetry
 
 LINE = 512
 """Spans or log records an export request, so a line."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from starlette.responses import Response
 
-from otel_events.pipeline.gateway import Accepted
+from otel_events.gateway.gateway import Accepted
 
 SHOWN = 100
 """Refused records that one answer names; ``refused_count`` tells how many there were."""

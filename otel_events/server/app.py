@@ -23,9 +23,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.intake.records import Record, Refused
 from otel_events.model.errors import ConfigError, JournalError
-from otel_events.pipeline.gateway import Gateway
 from otel_events.server.answers import Taken, answer, problem
 from otel_events.server.auth import TRUSTED, Access, Guard
 from otel_events.server.ingest import (

@@ -13,9 +13,9 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.intake.records import Record
 from otel_events.model.errors import ConfigError
-from otel_events.pipeline.gateway import Gateway
 from otel_events.server.auth import is_loopback
 from otel_events.server.clearml_api import (
     add,

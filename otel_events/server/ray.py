@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.intake.records import HEAD_BYTES, MAX_RECORD_BYTES, Record, Refused
-from otel_events.pipeline.gateway import Gateway
 from otel_events.server.answers import Taken, answer
 from otel_events.server.ingest import ENCODINGS, Budget, Held, Limits, Plain
 

@@ -13,8 +13,8 @@ import uvicorn
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from otel_events.gateway.gateway import Gateway, Unsent
 from otel_events.model.errors import ConfigError
-from otel_events.pipeline.gateway import Gateway, Unsent
 from otel_events.server.app import create
 from otel_events.server.auth import Access
 from otel_events.server.ingest import Limits

@@ -15,7 +15,7 @@ from otel_events.journal import Journal
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.sources.events.decode import decode
-from tests.pipeline.kit import World, change, line, recorded, run_of
+from tests.gateway.kit import World, change, line, recorded, run_of
 
 SECRET = "hunter2-and-more"  # noqa: S105  # looked for in what is kept
 KEY = "AKIAIOSFODNN7EXAMPLE"

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from flyteidl.core import errors_pb2, literals_pb2
 
+from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.model.event import AnyEvent
 from otel_events.model.identity import span_id, trace_id
 from otel_events.otlp import from_env
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.sources import decoder
 from otel_events.testing import CaptureServer
 from tests.live.envs import ROOT, python

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.model.identity import span_id, trace_id
 from otel_events.otlp import from_env
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.sources import decoder
 from otel_events.testing import CaptureServer
 from tests.live.envs import ROOT, python

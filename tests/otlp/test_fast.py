@@ -17,7 +17,7 @@ from otel_events.model.event import AnyEvent
 from otel_events.otlp import encode_log, encode_span
 from otel_events.otlp.fast import Logs, Spans
 from otel_events.sources import decoder
-from tests.pipeline.kit import cases, records
+from tests.gateway.kit import cases, records
 from tests.strategies import roots
 
 

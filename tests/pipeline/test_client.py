@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import Stat
 from otel_events.otlp import from_env
 from otel_events.pipeline import client
 from otel_events.pipeline.client import endpoint
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.server.auth import Access
 from otel_events.testing import CaptureServer
+from tests.gateway.kit import run_of
 from tests.patience import HOURS, PATIENCE, PATIENT
-from tests.pipeline.kit import run_of
 from tests.server.serving import Served, serving
 
 TOKEN = "a-token-of-16-characters"  # noqa: S105  # of this test

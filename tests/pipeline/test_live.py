@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from otel_events import configure, task
+from otel_events.gateway.gateway import Gateway
+from otel_events.gateway.state import Timing
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent
 from otel_events.pipeline import live, process
-from otel_events.pipeline.gateway import Gateway
 from otel_events.pipeline.live import QUEUE, Live
-from otel_events.pipeline.state import Timing
 from otel_events.testing import Answer, CaptureServer, FakeClock
+from tests.gateway import kit
+from tests.gateway.kit import World, line, run_of, until, value
 from tests.patience import HOURS, PATIENCE, PATIENT
-from tests.pipeline import kit
-from tests.pipeline.kit import World, line, run_of, until, value
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ from otel_events.otlp.config import Protocol
 from otel_events.pipeline.replay import BATCH, replay
 from otel_events.pipeline.sinks import FileSink, OtlpSink
 from otel_events.testing import Answer, CaptureServer
-from tests.pipeline import kit
-from tests.pipeline.kit import NOON, change, golden, line, recorded, replayed, run_of
+from tests.gateway import kit
+from tests.gateway.kit import NOON, change, golden, line, recorded, replayed, run_of
 
 MIXED = (("flyte", "retries_user_then_system"), ("flyte", "aborted"), ("flyte", "dynamic_node"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.pipeline.gateway import Gateway
+from otel_events.gateway.gateway import Gateway
 from tests.server.serving import Served, gateway, serving
 
 

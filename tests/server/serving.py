@@ -14,8 +14,8 @@ import httpx
 import msgspec
 from starlette.routing import BaseRoute
 
+from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.model.event import PhaseChange, Run
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.server import ray
 from otel_events.server.auth import Access
 from otel_events.server.ingest import Limits

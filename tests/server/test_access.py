@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.model.errors import ConfigError
-from otel_events.pipeline.gateway import Gateway
 from otel_events.server.auth import Access, access, is_loopback
 from otel_events.server.run import bind
 from tests.server.serving import Served, body_of, events, gateway, serving

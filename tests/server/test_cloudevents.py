@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_events.pipeline.gateway import Gateway
+from otel_events.gateway.gateway import Gateway
 from tests.server.serving import Served, bounds, serving
 
 KIND = "com.flyte.resource.flyteidl.admin.WorkflowExecutionEventRequest"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_events.pipeline.gateway import Gateway
+from otel_events.gateway.gateway import Gateway
 from otel_events.server.answers import SHOWN
 from tests.patience import until
 from tests.server.serving import Served, body_of, bounds, event, events, rest, serving

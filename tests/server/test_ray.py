@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.intake.records import MAX_RECORD_BYTES, Record
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.server.auth import Access
 from tests.patience import PATIENCE
 from tests.server.serving import Served, bounds, gateway, serving

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import ray_workload
 from otel_events.core.metrics.under_way import RAY_NODE
+from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.intake.records import Record
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
 from otel_events.sources.ray.fields import NODE_NAME
 from tests.sources import ray_events as ray
 

@@ -25,9 +25,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.intake.records import Record
 from otel_events.model.errors import ConfigError
-from otel_events.pipeline.gateway import Gateway
 from otel_events.server.clearml_api import wire
 from otel_events.server.clearml_api.app import WORKER_HEADERS
 from otel_events.server.clearml_api.base import ApiError

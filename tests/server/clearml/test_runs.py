@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from otel_events.gateway.gateway import Gateway, GatewayConfig
+from otel_events.gateway.state import Timing
 from otel_events.intake.records import Record
-from otel_events.pipeline.gateway import Gateway, GatewayConfig
-from otel_events.pipeline.state import Timing
 from otel_events.server.clearml_api.add import add_batch
 from otel_events.server.clearml_api.base import Call, Service
 from tests.server.clearml.asking import NOW, asking, image, line, plot, scalar

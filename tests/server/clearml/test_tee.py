@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.model.errors import ConfigError, JournalError
-from otel_events.pipeline.gateway import Gateway
 from otel_events.server.clearml_api.tee import DROPPED, FAULT, routes
 from otel_events.server.ingest import Limits
 from otel_events.server.run import bind

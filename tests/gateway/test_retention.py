@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from otel_events.gateway.gateway import Gateway
+from otel_events.gateway.state import Timing
 from otel_events.journal import Journal
 from otel_events.model.errors import JournalError
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.gateway import Gateway
-from otel_events.pipeline.state import Timing
 from otel_events.testing import CaptureServer
-from tests.pipeline import kit
-from tests.pipeline.kit import LONG, SECOND, World, change, line, run_of, value
+from tests.gateway import kit
+from tests.gateway.kit import LONG, SECOND, World, change, line, run_of, value
 
 
 def test_a_trace_that_is_over_and_sent_goes_after_its_age_and_may_come_again(

@@ -16,14 +16,14 @@ from otel_events.core.measure import count_attempt, count_event, count_run
 from otel_events.core.metrics import Metrics
 from otel_events.core.spans import Context, derived_parent
 from otel_events.core.traces import Closed, above, close, outcome_of, parent_id, place
+from otel_events.gateway.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
+from otel_events.gateway.unended import unended
 from otel_events.journal import Closing
 from otel_events.journal.pack import unpack
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.model.identity import span_id
 from otel_events.model.telemetry import LogData
 from otel_events.otlp.fast import Logs, Spans
-from otel_events.pipeline.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
-from otel_events.pipeline.unended import unended
 
 
 class Engine:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from otel_events.core.metrics import Metrics
+from otel_events.gateway.engine import Engine
+from otel_events.gateway.state import OpenRoot
 from otel_events.journal import Closing
 from otel_events.model.event import PhaseChange, Run
-from otel_events.pipeline.engine import Engine
-from otel_events.pipeline.state import OpenRoot
 
 RUN = Run("batch", "workflow", "job/1", "job", "job/1")
 KEY = b"k" * 16

@@ -16,6 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from otel_events.core.exposition import exposition
 from otel_events.core.metrics import Metrics
+from otel_events.gateway.delivery import Delivery
+from otel_events.gateway.engine import Engine
+from otel_events.gateway.settings import Every as Every
+from otel_events.gateway.settings import GatewayConfig as GatewayConfig
+from otel_events.gateway.settings import Health as Health
+from otel_events.gateway.settings import Unsent as Unsent
+from otel_events.gateway.state import Telemetry, Timing
 from otel_events.intake.ingest import Accepted as Accepted
 from otel_events.intake.ingest import DeadLetter, decode_records
 from otel_events.intake.records import Record, Refused
@@ -23,13 +30,6 @@ from otel_events.journal import Closing, Journal
 from otel_events.model.errors import JournalError, OtelEventsError
 from otel_events.model.event import AnyEvent
 from otel_events.model.telemetry import LogData
-from otel_events.pipeline.delivery import Delivery
-from otel_events.pipeline.engine import Engine
-from otel_events.pipeline.settings import Every as Every
-from otel_events.pipeline.settings import GatewayConfig as GatewayConfig
-from otel_events.pipeline.settings import Health as Health
-from otel_events.pipeline.settings import Unsent as Unsent
-from otel_events.pipeline.state import Telemetry, Timing
 from otel_events.sources import Decode, decoder
 
 LETTERS = 10_000

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.gateway.delivery import BATCH, Delivery, exported_signals
+from otel_events.gateway.gateway import Every, Gateway, GatewayConfig
+from otel_events.gateway.state import Telemetry
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import AnyEvent
 from otel_events.model.telemetry import SpanData
 from otel_events.otlp import encode_span, from_env, sender
-from otel_events.pipeline.delivery import BATCH, Delivery, exported_signals
-from otel_events.pipeline.gateway import Every, Gateway, GatewayConfig
-from otel_events.pipeline.state import Telemetry
 from otel_events.testing import Answer, CaptureServer, FakeClock
+from tests.gateway import kit
+from tests.gateway.kit import World, change, line, run_of, until, value
 from tests.patience import HOURS, PATIENCE
-from tests.pipeline import kit
-from tests.pipeline.kit import World, change, line, run_of, until, value
 
 
 def spans(first: int, count: int) -> list[bytes]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from otel_events import __version__
+from otel_events.gateway.state import Telemetry
 from otel_events.model.errors import ConfigError
 from otel_events.model.telemetry import MetricData
 from otel_events.otlp import (
@@ -34,7 +35,6 @@ from otel_events.otlp import (
     sender,
     traces_request,
 )
-from otel_events.pipeline.state import Telemetry
 
 BATCH = 512
 """Items a request: the SDK's own default for spans."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from otel_events.core.fold import Attempt, settled
 from otel_events.core.traces import outcome_of, parent_id
+from otel_events.gateway.state import OpenRoot
 from otel_events.journal import Closing
-from otel_events.pipeline.state import OpenRoot
 
 
 def unended(root: OpenRoot, lookup: Callable[[str], Sequence[Attempt]]) -> Iterator[Closing]:

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import msgspec
 
+from otel_events.gateway.gateway import Gateway
 from otel_events.intake.records import Record
 from otel_events.model.errors import OtelEventsError
-from otel_events.pipeline.gateway import Gateway
 
 _logger = logging.getLogger("otel_events")
 

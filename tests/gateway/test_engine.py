@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from otel_events.gateway.state import Memory, Timing
 from otel_events.model.event import AnyEvent, PhaseChange, Stat
-from otel_events.pipeline.state import Memory, Timing
 from otel_events.testing import CaptureServer
-from tests.pipeline import kit
-from tests.pipeline.kit import LONG, NOON, SECOND, World, change, golden, line, run_of, value
+from tests.gateway import kit
+from tests.gateway.kit import LONG, NOON, SECOND, World, change, golden, line, run_of, value
 
 
 def outcomes(collector: CaptureServer) -> dict[str, str]:

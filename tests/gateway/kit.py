@@ -15,6 +15,9 @@ import pytest
 
 from otel_events.core.metrics import COMMON, Metrics
 from otel_events.core.traces import Closed
+from otel_events.gateway.delivery import Delivery
+from otel_events.gateway.gateway import Every, Gateway
+from otel_events.gateway.state import Timing
 from otel_events.intake.ingest import DeadLetter
 from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
@@ -23,11 +26,8 @@ from otel_events.model.event import AnyEvent, Log, PhaseChange, Run
 from otel_events.model.telemetry import LogData, SpanData
 from otel_events.otlp import encode_span, from_env, sender, traces_request
 from otel_events.otlp.config import Protocol
-from otel_events.pipeline.delivery import Delivery
-from otel_events.pipeline.gateway import Every, Gateway
 from otel_events.pipeline.replay import Line, Summary, replay
 from otel_events.pipeline.sinks import logs_of, spans_of
-from otel_events.pipeline.state import Timing
 from otel_events.testing import CaptureServer, Received
 from tests.corpus import CORPUS, needs_corpus
 from tests.patience import HOURS

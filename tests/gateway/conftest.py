@@ -9,7 +9,7 @@ import pytest
 
 from otel_events.otlp.config import Protocol
 from otel_events.testing import CaptureServer
-from tests.pipeline.kit import World
+from tests.gateway.kit import World
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from otel_events.gateway.gateway import Accepted, Gateway
+from otel_events.gateway.poll import Poll, Polled
 from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.errors import JournalError, SourceError
-from otel_events.pipeline.gateway import Accepted, Gateway
-from otel_events.pipeline.poll import Poll, Polled
+from tests.gateway.kit import change, run_of
 from tests.patience import PATIENCE
-from tests.pipeline.kit import change, run_of
 from tests.server.serving import gateway
 
 EVENT = msgspec.json.encode(change(run_of("a", kind="workflow"), "running", 0))

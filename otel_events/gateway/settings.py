@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from otel_events.gateway.state import Timing
 from otel_events.otlp import Config
-from otel_events.pipeline.state import Timing
 
 SECOND = 1_000_000_000
 

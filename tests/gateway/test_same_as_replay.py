@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 
 from otel_events.core.fold import RESERVED
+from otel_events.gateway.gateway import Gateway
+from otel_events.gateway.state import Timing
 from otel_events.intake.records import Record
 from otel_events.model.event import AnyEvent
 from otel_events.model.telemetry import LogData
-from otel_events.pipeline.gateway import Gateway
-from otel_events.pipeline.state import Timing
 from otel_events.sources import decoder
 from otel_events.testing import CaptureServer
-from tests.pipeline import kit
-from tests.pipeline.kit import LONG, SECOND, World, change, golden, run_of, value
+from tests.gateway import kit
+from tests.gateway.kit import LONG, SECOND, World, change, golden, run_of, value
 
 
 def given(order: str, records: list[Record], rng: random.Random) -> list[Record]:

@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_events.core.metrics import Metrics
+from otel_events.gateway import state
+from otel_events.gateway.delivery import Delivery
+from otel_events.gateway.gateway import Every, Gateway
+from otel_events.gateway.state import Timing
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent, Error, Log, PhaseChange, Run, Scalar, Stat
-from otel_events.pipeline import state
-from otel_events.pipeline.delivery import Delivery
-from otel_events.pipeline.gateway import Every, Gateway
-from otel_events.pipeline.state import Timing
 from otel_events.testing import Memory, capture
-from tests.pipeline import kit
-from tests.pipeline.kit import LONG, NOON, SECOND
+from tests.gateway import kit
+from tests.gateway.kit import LONG, NOON, SECOND
 
 NAMES = ("w", "w/n", "w/n/t", "w/u", "lost")
 KINDS = {"w": "workflow", "w/n": "node", "w/n/t": "task", "w/u": "task", "lost": "task"}

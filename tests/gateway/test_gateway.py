@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from otel_events.gateway.gateway import Every, Gateway, GatewayConfig, Unsent
 from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, JournalError
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.gateway import Every, Gateway, GatewayConfig, Unsent
 from otel_events.sources import decoder
 from otel_events.testing import CaptureServer
-from tests.pipeline import kit
-from tests.pipeline.kit import LONG, SECOND, World, change, golden, line, recorded, run_of, value
+from tests.gateway import kit
+from tests.gateway.kit import LONG, SECOND, World, change, golden, line, recorded, run_of, value
 from tests.server.serving import serving
 
 # --- restarts --------------------------------------------------------------------------------------------------------

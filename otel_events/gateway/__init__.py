@@ -1,0 +1,1 @@
+"""The gateway: commits of the journal in, telemetry out at least once."""
