@@ -15,8 +15,8 @@ from otel_events.gateway.state import Timing
 from otel_events.intake.records import Record
 from otel_events.journal import Journal
 from otel_events.otlp import Config, from_env
-from otel_events.pipeline.replay import replay
-from otel_events.pipeline.sinks import OtlpSink
+from otel_events.replay.replay import replay
+from otel_events.replay.sinks import OtlpSink
 
 SECOND = 1_000_000_000
 BATCH = 1_000

@@ -18,9 +18,9 @@ from otel_events.intake.records import STDIN, Record, Refused, read, shown
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError
 from otel_events.otlp import from_env
-from otel_events.pipeline.replay import Summary
-from otel_events.pipeline.replay import replay as run_replay
-from otel_events.pipeline.sinks import FileSink, OtlpSink
+from otel_events.replay.replay import Summary
+from otel_events.replay.replay import replay as run_replay
+from otel_events.replay.sinks import FileSink, OtlpSink
 from otel_events.sources import SOURCES, decoder
 from otel_events.sources.clearml.session import is_session
 from otel_events.sources.clearml.session import records as session_parts

@@ -26,8 +26,8 @@ from otel_events.model.event import AnyEvent, Log, PhaseChange, Run
 from otel_events.model.telemetry import LogData, SpanData
 from otel_events.otlp import encode_span, from_env, sender, traces_request
 from otel_events.otlp.config import Protocol
-from otel_events.pipeline.replay import Line, Summary, replay
-from otel_events.pipeline.sinks import logs_of, spans_of
+from otel_events.replay.replay import Line, Summary, replay
+from otel_events.replay.sinks import logs_of, spans_of
 from otel_events.testing import CaptureServer, Received
 from tests.corpus import CORPUS, needs_corpus
 from tests.patience import HOURS

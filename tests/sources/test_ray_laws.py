@@ -20,8 +20,8 @@ from otel_events.journal import Journal
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
 from otel_events.otlp import from_env
-from otel_events.pipeline.replay import replay
-from otel_events.pipeline.sinks import FileSink
+from otel_events.replay.replay import replay
+from otel_events.replay.sinks import FileSink
 from otel_events.sources.ray.decode import decode
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ray"

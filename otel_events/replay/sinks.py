@@ -22,7 +22,7 @@ from otel_events.model.errors import ConfigError, ExportError
 from otel_events.model.telemetry import LogData, SpanData
 from otel_events.otlp import Config, logs_line, traces_line
 from otel_events.otlp.fast import Logs, Spans
-from otel_events.pipeline.replay import Line
+from otel_events.replay.replay import Line
 
 LINE = 512
 """Spans or log records an export request, so a line."""

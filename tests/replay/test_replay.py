@@ -14,8 +14,8 @@ from otel_events.model.errors import ConfigError, ExportError
 from otel_events.model.event import AnyEvent, Stat
 from otel_events.otlp import from_env
 from otel_events.otlp.config import Protocol
-from otel_events.pipeline.replay import BATCH, replay
-from otel_events.pipeline.sinks import FileSink, OtlpSink
+from otel_events.replay.replay import BATCH, replay
+from otel_events.replay.sinks import FileSink, OtlpSink
 from otel_events.testing import Answer, CaptureServer
 from tests.gateway import kit
 from tests.gateway.kit import NOON, change, golden, line, recorded, replayed, run_of

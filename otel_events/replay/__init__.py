@@ -1,0 +1,1 @@
+"""Replay: a whole input into a journal, and telemetry out of it, root by root."""
