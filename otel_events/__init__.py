@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_events.context import current_context, current_run, env_context
     from otel_events.deck.model import Deck, DeckField
     from otel_events.execution_span import ExecutionSpan
+    from otel_events.inprocess.context import current_context, current_run, env_context
     from otel_events.instrument.start import configure
     from otel_events.metadata import get_metadata
     from otel_events.model.errors import OtelEventsError
@@ -42,10 +42,10 @@ _HOME = {
     "SerializableToString": "tasks.output",
     "Stat": "model.event",
     "configure": "instrument.start",
-    "current_context": "context",
-    "current_run": "context",
+    "current_context": "inprocess.context",
+    "current_run": "inprocess.context",
     "decoder": "sources",
-    "env_context": "context",
+    "env_context": "inprocess.context",
     "get_metadata": "metadata",
     "task": "task",
     "workflow": "task",
@@ -100,7 +100,7 @@ def _version() -> str:
 
 
 def _last() -> None:
-    process = sys.modules.get("otel_events.pipeline.process")  # where nothing was configured, nothing is to be sent
+    process = sys.modules.get("otel_events.inprocess.process")  # where nothing was configured, nothing is to be sent
     if process is not None:
         process.last()
 

@@ -84,5 +84,5 @@ def only_loopback() -> Iterator[None]:
 def no_haste() -> Iterator[None]:
     """What is sent at the end of a process, or by ``shutdown``, arrives however slow the machine is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("otel_events.pipeline.process.EXIT_SECONDS", PATIENCE)
+        patch.setattr("otel_events.inprocess.process.EXIT_SECONDS", PATIENCE)
         yield

@@ -13,7 +13,7 @@ takes. Below pytest's own limit for a test (pyproject.toml), so that what waited
 HOURS = 100 * PATIENCE
 """Seconds that no test waits for: what a wait that should be cut short is set to, so that it hangs where it is not."""
 
-PATIENT = f"from otel_events.pipeline import process\nprocess.EXIT_SECONDS = {PATIENCE}\n"
+PATIENT = f"from otel_events.inprocess import process\nprocess.EXIT_SECONDS = {PATIENCE}\n"
 """First lines of a program whose telemetry is asserted: its end waits for the collector as long as it takes."""
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.inprocess import queue as live
 from otel_events.model.telemetry import SpanData
-from otel_events.pipeline import live
 from otel_events.tasks import carry
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE, PATIENT
@@ -154,7 +154,7 @@ def test_a_method_that_others_patched_after_us_stays_theirs(monkeypatch: pytest.
 
 
 def test_carrying_that_fails_is_counted_and_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_events.pipeline.faults._faults", {})
+    monkeypatch.setattr("otel_events.inprocess.faults._faults", {})
     monkeypatch.setattr("otel_events.tasks.carry.InThread", None)
     undo = carry.install()
     try:

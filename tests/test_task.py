@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import otel_events
 from otel_events import current_run, task, workflow
+from otel_events.inprocess import queue as live
 from otel_events.model.telemetry import ERROR, SpanData
-from otel_events.pipeline import live
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE
 
@@ -464,7 +464,7 @@ def test_grpc_is_not_loaded_where_nothing_goes_over_it(to: str, collector: Captu
     code = """import sys, otel_events
 otel_events.configure()
 otel_events.task(int)()
-from otel_events.pipeline import live
+from otel_events.inprocess import queue as live
 live.shutdown()
 assert "grpc" not in sys.modules
 """

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 
 import otel_events
 from otel_events import RecoverableError, current_context, current_run, task, workflow
+from otel_events.inprocess import queue as live
 from otel_events.model.telemetry import SpanData
-from otel_events.pipeline import live
 from otel_events.tasks import cache, deadline, fingerprint
 from otel_events.tasks.deadline import AttemptEnded, Deadline
 from otel_events.testing import CaptureServer
@@ -44,7 +44,7 @@ def receiver() -> Iterator[CaptureServer]:
 def collector(receiver: CaptureServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CaptureServer]:
     receiver.clear()
     monkeypatch.setenv("OTEL_EVENTS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("otel_events.pipeline.faults._faults", {})
+    monkeypatch.setattr("otel_events.inprocess.faults._faults", {})
     otel_events.configure(tmp_path / "journal.db", environ=receiver.environ("http/protobuf"))
     yield receiver
     live.shutdown()

@@ -20,9 +20,9 @@ from otel_events.core.traces import close_all
 from otel_events.explain import text, tree
 from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.gateway.state import Timing
+from otel_events.inprocess.queue import Live, install
 from otel_events.intake.records import Record, Refused, read
 from otel_events.journal import Journal
-from otel_events.pipeline.live import Live, install
 from otel_events.server.auth import Access
 from otel_events.server.run import bind, run
 from otel_events.sources import SOURCES

@@ -16,11 +16,11 @@ from otel_events.cli import clearml
 from otel_events.cli.common import say
 from otel_events.gateway.gateway import Gateway, GatewayConfig, Unsent
 from otel_events.gateway.poll import Poll, Polled
+from otel_events.inprocess.structured import teller
 from otel_events.server import metadata, ray
 from otel_events.server.auth import Access
 from otel_events.server.run import run, url
 from otel_events.sources.ray_workflow.files import Files
-from otel_events.structured import teller
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 State is a set of events; everything else is read off it sorted by (time, rank, id). So the join is set union, which is
 commutative, associative and idempotent, and no order of arrival can leave a trace. Nothing here reads a clock, draws a
-random number or does I/O. What the engine holds of open runs (pipeline/state.py) is Structs that encode, so another
+random number or does I/O. What the engine holds of open runs (gateway/state.py) is Structs that encode, so another
 engine can keep it.
 """
 

@@ -20,7 +20,7 @@ from otel_events.deck.renderers import Text as Text
 from otel_events.deck.renderers import register as register
 
 if TYPE_CHECKING:
-    from otel_events.context import TaskContext
+    from otel_events.inprocess.context import TaskContext
     from otel_events.model.event import Scalar
     from otel_events.tasks.runs import Called
 

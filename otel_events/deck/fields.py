@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from otel_events.core import redact
 from otel_events.deck.parts import Bar, Failure, Panel, Part, Plain, Table, Timeline, cut
 from otel_events.deck.renderers import in_words, is_rich, named, render
-from otel_events.pipeline.live import fault
+from otel_events.inprocess.queue import fault
 
 if TYPE_CHECKING:
-    from otel_events.context import TaskContext
+    from otel_events.inprocess.context import TaskContext
     from otel_events.tasks.runs import Called
 
 FAULT = "a deck of a task"

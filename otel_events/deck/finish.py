@@ -14,10 +14,10 @@ from otel_events.core import redact
 from otel_events.deck import document, fields, place
 from otel_events.deck.model import Deck
 from otel_events.deck.parts import Failure, Panel, cut
-from otel_events.pipeline.live import fault
+from otel_events.inprocess.queue import fault
 
 if TYPE_CHECKING:
-    from otel_events.context import TaskContext
+    from otel_events.inprocess.context import TaskContext
     from otel_events.model.event import Scalar
     from otel_events.tasks.runs import Called
 
@@ -86,7 +86,7 @@ def _keep(context: TaskContext, text: str) -> dict[str, Scalar]:
 
 
 def _journal() -> Path | str:
-    process = sys.modules.get("otel_events.pipeline.process")  # loaded where somebody has configured
+    process = sys.modules.get("otel_events.inprocess.process")  # loaded where somebody has configured
     return (process.journal_in_use() if process is not None else None) or ""
 
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from otel_events.context import current_context
 from otel_events.deck.parts import Failure, Panel, Part, cut
 from otel_events.deck.renderers import render
-from otel_events.pipeline.live import fault
+from otel_events.inprocess.context import current_context
+from otel_events.inprocess.queue import fault
 
 PARTS = 200
 """Parts of one deck."""

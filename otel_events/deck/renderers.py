@@ -44,7 +44,7 @@ from otel_events.deck.parts import (
     cut,
     too_large,
 )
-from otel_events.pipeline.live import fault
+from otel_events.inprocess.queue import fault
 
 FAULT = "a deck's renderer"
 Renderer = Callable[[Any], Any]

@@ -14,8 +14,8 @@ from typing import Any
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]  # it is marked untyped
 from opentelemetry.sdk._configuration import _BaseConfigurator
 
+from otel_events.inprocess.process import IN_PROCESS
 from otel_events.instrument.start import set_up
-from otel_events.pipeline.process import IN_PROCESS
 
 
 class Distro(BaseDistro):  # type: ignore[misc]  # as above

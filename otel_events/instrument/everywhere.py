@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.context.context import _RuntimeContext
 
-from otel_events.context import Asked, OwnSpan, around, everywhere, surrounding
+from otel_events.inprocess.context import Asked, OwnSpan, around, everywhere, surrounding
 
 
 class Runtime(_RuntimeContext):

@@ -22,9 +22,9 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import attach
 
-from otel_events.context import Asked, OwnSpan, current_context, enter
+from otel_events.inprocess.context import Asked, OwnSpan, current_context, enter
+from otel_events.inprocess.queue import fault
 from otel_events.model.event import Run
-from otel_events.pipeline.live import fault
 from otel_events.sources.ray.fields import job_run, task_run
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 
 from otel_events.gateway.state import Timing
+from otel_events.inprocess import process
+from otel_events.inprocess import queue as live
+from otel_events.inprocess.process import EXIT_SECONDS, IN_PROCESS
 from otel_events.otlp.quiet import quiet_grpc
-from otel_events.pipeline import live, process
-from otel_events.pipeline.process import EXIT_SECONDS, IN_PROCESS
 from otel_events.tasks import carry
 
 _logger = logging.getLogger("otel_events")

@@ -19,8 +19,8 @@ from typing import Any
 import diskcache
 import msgspec
 
+from otel_events.inprocess.queue import fault
 from otel_events.model.event import Link
-from otel_events.pipeline.live import fault
 
 PLACE = "OTEL_EVENTS_CACHE"
 FAULT = "the cache of a task"

@@ -24,11 +24,11 @@ from typing import Any
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach
 
-from otel_events.context import TaskContext, _current, enter, handing_over, leave, surrounding
+from otel_events.inprocess import process
+from otel_events.inprocess.context import TaskContext, _current, enter, handing_over, leave, surrounding
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.sending import Settings
 from otel_events.model.event import Run
-from otel_events.pipeline import process
-from otel_events.pipeline.faults import fault
-from otel_events.pipeline.sending import Settings
 
 FAULT = "carrying a run into a thread or process"
 _plain: ContextVar[bool] = ContextVar("otel_events_plain_threads", default=False)

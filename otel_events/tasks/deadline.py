@@ -22,7 +22,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from otel_events.pipeline.faults import fault
+from otel_events.inprocess.faults import fault
 
 PATIENCE = 0.2
 """Seconds from the end of its time in which a function may still end, before it is left running."""

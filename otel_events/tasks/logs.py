@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from otel_events.inprocess.queue import emit, fault, new_id
 from otel_events.model.event import Log, Run, Scalar
 from otel_events.model.identity import span_id, trace_id
-from otel_events.pipeline.live import emit, fault, new_id
 
 if TYPE_CHECKING:
-    from otel_events.context import TaskContext
+    from otel_events.inprocess.context import TaskContext
 
 USER = "otel_events.user"
 """Name of the standard logger above the loggers of all runs: set its level, or give it handlers of its own."""

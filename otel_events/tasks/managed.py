@@ -14,10 +14,10 @@ from typing import Any
 
 import tenacity
 
-from otel_events.context import TaskContext, enter, leave
+from otel_events.inprocess.attempts import NOTHING
+from otel_events.inprocess.context import TaskContext, enter, leave
+from otel_events.inprocess.queue import fault
 from otel_events.model.event import Link, Scalar
-from otel_events.pipeline.live import fault
-from otel_events.pipeline.own import NOTHING
 from otel_events.tasks.deadline import Deadline
 from otel_events.tasks.options import Options
 from otel_events.tasks.runs import Site, another, begin, change, failed, succeeded

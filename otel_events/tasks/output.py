@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
+from otel_events.inprocess.queue import fault
 from otel_events.model.event import MOMENTS, Scalar
-from otel_events.pipeline.live import fault
 
 if TYPE_CHECKING:
-    from otel_events.context import TaskContext
+    from otel_events.inprocess.context import TaskContext
 
 OBJECTS = 64
 """Objects of one attempt that are kept track of."""

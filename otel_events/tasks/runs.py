@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from otel_events.context import TaskContext, caller, surrounding
 from otel_events.core import redact
+from otel_events.inprocess.attempts import NOTHING, SOURCE, Definition
+from otel_events.inprocess.context import TaskContext, caller, surrounding
+from otel_events.inprocess.queue import emit, fault, new_id
 from otel_events.model.event import Error, Run, Scalar
-from otel_events.pipeline.live import emit, fault, new_id
-from otel_events.pipeline.own import NOTHING, SOURCE, Definition
 from otel_events.tasks.options import Options
 
 ENDINGS: tuple[tuple[type[BaseException], str], ...] = (

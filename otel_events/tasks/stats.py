@@ -26,11 +26,11 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from otel_events.inprocess.queue import emit, fault, new_id
 from otel_events.model.event import Run, Stat, StatType
-from otel_events.pipeline.live import emit, fault, new_id
 
 if TYPE_CHECKING:
-    from otel_events.context import TaskContext
+    from otel_events.inprocess.context import TaskContext
 
 P = ParamSpec("P")
 R = TypeVar("R")

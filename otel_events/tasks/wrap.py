@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from otel_events.context import enter, leave
+from otel_events.inprocess.attempts import Definition
+from otel_events.inprocess.context import enter, leave
 from otel_events.model.event import Kind, Scalar
-from otel_events.pipeline.own import Definition
 from otel_events.tasks.options import Options, check_function
 from otel_events.tasks.runs import Site, begin, failed, succeeded
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import otel_events
-from otel_events.pipeline import live
+from otel_events.inprocess import queue as live
 from otel_events.testing import CaptureServer
 
 Attributes = dict[str, str | None]
@@ -65,7 +65,7 @@ class Read(HTMLParser):
 def decks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of decks; what failed before is forgotten."""
     monkeypatch.setenv("OTEL_EVENTS_DECKS", str(tmp_path / "decks"))
-    monkeypatch.setattr("otel_events.pipeline.faults._faults", {})
+    monkeypatch.setattr("otel_events.inprocess.faults._faults", {})
     monkeypatch.setattr("otel_events.deck.finish._last", None)
     return tmp_path / "decks"
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from otel_events.deck import Markdown, Text, register, renderers
 from otel_events.deck.parts import CELL, COLUMNS, LARGEST, LONGEST, ROWS, Failure, Foreign, Plain, Plot, Prose, Table
 from otel_events.deck.renderers import FAULT, plot, render
-from otel_events.pipeline.faults import faults
+from otel_events.inprocess.faults import faults
 
 SECRET = "password=hunter2-hunter2"  # noqa: S105 - what is looked for
 

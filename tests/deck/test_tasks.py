@@ -13,8 +13,8 @@ import pytest
 import otel_events
 from otel_events import Deck, DeckField, current_context, current_run, task
 from otel_events.deck import Markdown, Text, model, place
-from otel_events.pipeline import live
-from otel_events.pipeline.faults import faults
+from otel_events.inprocess import queue as live
+from otel_events.inprocess.faults import faults
 from otel_events.testing import CaptureServer
 from tests.deck.conftest import Read
 

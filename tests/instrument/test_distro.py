@@ -36,7 +36,7 @@ def kinds():
     print(*(type(provider).__name__ for provider in providers))
 """
 PROXIES = ["ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider"]
-HASTY = "from otel_events.pipeline import process\nprocess.EXIT_SECONDS = 1.5\n"
+HASTY = "from otel_events.inprocess import process\nprocess.EXIT_SECONDS = 1.5\n"
 CONFIGURED = JOB + "otel_events.configure()\nkinds()\nstep(1)\nstep(2)\n"
 
 

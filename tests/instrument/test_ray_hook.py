@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import otel_events
-from otel_events.context import Asked, current_run
+from otel_events.inprocess import process
+from otel_events.inprocess.context import Asked, current_run
 from otel_events.instrument import everywhere
 from otel_events.instrument.ray.hook import DRIVEN, HOOK, settings, setup, with_hook
 from otel_events.model.event import Run
-from otel_events.pipeline import process
 
 RAN: list[str] = []
 

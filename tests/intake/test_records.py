@@ -194,7 +194,7 @@ def test_what_stands_before_the_break_of_a_gzip_file_is_read(tmp_path: Path) -> 
 
 MEASURE = """
 import sys
-from otel_events.pipeline.records import read, Record
+from otel_events.intake.records import read, Record
 
 def peak():
     with open("/proc/self/status") as status:

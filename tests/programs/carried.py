@@ -15,7 +15,7 @@ from typing import Any
 
 import otel_events
 from otel_events import current_context, env_context, task, workflow
-from otel_events.pipeline import process
+from otel_events.inprocess import process
 
 NUMBERS = range(3)
 

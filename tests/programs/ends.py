@@ -1,7 +1,7 @@
 """Programs that end, each in a way of its own: ``python ends.py WAY``. All that they ran is to arrive.
 
 $ENDS_PATIENCE is how long its end waits for the other side, in place of EXIT_SECONDS: a slow machine then loses none.
-``EXPECTED`` names the spans of each way and the code with which it ends; tests/test_exit.py compares.
+``EXPECTED`` names the spans of each way and the code with which it ends; tests/inprocess/test_exit.py compares.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def many() -> None:
 
 
 if __name__ == "__main__":
-    from otel_events.pipeline import process
+    from otel_events.inprocess import process
 
     way = sys.argv[1]
     process.EXIT_SECONDS = float(os.environ.get("ENDS_PATIENCE", process.EXIT_SECONDS))

@@ -8,7 +8,7 @@ import signal
 
 import otel_events
 from otel_events import task, workflow
-from otel_events.pipeline import process
+from otel_events.inprocess import process
 
 
 def work() -> None:

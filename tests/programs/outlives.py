@@ -10,7 +10,7 @@ import sys
 
 import otel_events
 from otel_events import task, workflow
-from otel_events.pipeline import process
+from otel_events.inprocess import process
 
 
 @task(name="before")

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from otel_events.inprocess.queue import emit, fault
 from otel_events.instrument.clearml import reports
 from otel_events.model.event import Run
-from otel_events.pipeline.live import emit, fault
 from otel_events.sources.clearml import tasks as clearml_tasks
 from otel_events.sources.clearml.fields import Call, string, task_run
 

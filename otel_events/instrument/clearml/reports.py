@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any
 
+from otel_events.inprocess.queue import emit, fault, new_id
 from otel_events.instrument.environment import OTEL_EVENTS_CLEARML_REPORTS
-from otel_events.pipeline.live import emit, fault, new_id
 from otel_events.sources.clearml.events import Batch, Reported
 
 PERIOD = 1.0

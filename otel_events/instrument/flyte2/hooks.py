@@ -16,13 +16,13 @@ from functools import wraps
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from otel_events.context import caller
+from otel_events.inprocess.attempts import OwnAttempt
+from otel_events.inprocess.context import caller
+from otel_events.inprocess.queue import emit, fault
 from otel_events.instrument.flyte2 import runs
 from otel_events.instrument.flyte2.runs import Action
 from otel_events.model.event import Error, PhaseChange, Scalar
 from otel_events.model.identity import traceparent
-from otel_events.pipeline.live import emit, fault
-from otel_events.pipeline.own import OwnAttempt
 
 CACHE = "otel_events.cache.status"
 PARENT = "otel_events.parent.traceparent"

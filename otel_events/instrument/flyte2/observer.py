@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry import trace
 
-from otel_events.context import TaskContext, enter, leave
+from otel_events.inprocess.context import TaskContext, enter, leave
 from otel_events.instrument.flyte2 import runs
 from otel_events.instrument.flyte2.hooks import tell, under_way
 from otel_events.instrument.flyte2.runs import Action

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from otel_events.context import TaskContext, current_context
+from otel_events.inprocess.context import TaskContext, current_context
+from otel_events.inprocess.queue import emit, fault, new_id
 from otel_events.model.event import Log, Run, Scalar
-from otel_events.pipeline.live import emit, fault, new_id
 from otel_events.tasks.logs import carried
 from otel_events.tasks.stats import Stats, Timer
 

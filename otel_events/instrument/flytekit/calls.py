@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from otel_events.context import TaskContext, current_run, enter, leave
+from otel_events.inprocess.context import TaskContext, current_run, enter, leave
+from otel_events.inprocess.queue import emit
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import MOMENTS, Error, PhaseChange, Run, Scalar
-from otel_events.pipeline.live import emit
 from otel_events.tasks.runs import outcome
 
 STACK_FRAMES = 50

@@ -9,13 +9,13 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from otel_events.inprocess import queue as live
+from otel_events.inprocess.queue import fault
 from otel_events.instrument.environment import OTEL_EVENTS_GATEWAY
 from otel_events.instrument.flytekit.calls import Call, error_of, tell
 from otel_events.instrument.flytekit.pod import pod
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import Error, Scalar
-from otel_events.pipeline import live
-from otel_events.pipeline.live import fault
 
 STACK_LIMIT = 16_384
 """Characters of the trace that flytekit writes for Flyte."""

@@ -9,14 +9,14 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
-from otel_events.context import caller, current_context
+from otel_events.inprocess.attempts import OwnAttempt
+from otel_events.inprocess.context import caller, current_context
+from otel_events.inprocess.queue import fault
 from otel_events.instrument.flytekit import runs
 from otel_events.instrument.flytekit.calls import Call, current_frame
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import Kind, Scalar
 from otel_events.model.identity import traceparent
-from otel_events.pipeline.live import fault
-from otel_events.pipeline.own import OwnAttempt
 from otel_events.tasks.runs import TRACEPARENT as PARENT
 
 Function = Callable[..., Any]

@@ -16,8 +16,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from otel_events.inprocess.queue import new_id
 from otel_events.model.event import Kind, Run
-from otel_events.pipeline.live import new_id
 
 SOURCE = "flyte"
 LOCAL = "local/local"

@@ -17,10 +17,10 @@ from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # marked untyped
 from wrapt import register_post_import_hook
 
+from otel_events.inprocess.queue import fault
 from otel_events.instrument import everywhere
 from otel_events.instrument.prefect import hooks
 from otel_events.instrument.prefect.context import RunAtHand
-from otel_events.pipeline.live import fault
 
 _logger = logging.getLogger("otel_events")
 

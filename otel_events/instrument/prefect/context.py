@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from otel_events.context import Asked
+from otel_events.inprocess.context import Asked
+from otel_events.inprocess.queue import fault
 from otel_events.model.event import Run
 from otel_events.model.identity import is_sampled, parse_traceparent
-from otel_events.pipeline.live import fault
 from otel_events.sources.prefect.fields import PARENTS, SOURCE, TRACEPARENT
 from otel_events.sources.prefect.states import stable_name
 

@@ -9,8 +9,8 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
+from otel_events.inprocess.queue import emit, fault
 from otel_events.instrument.prefect import records
-from otel_events.pipeline.live import emit, fault
 from otel_events.sources.prefect.decode import decode
 
 Method = Callable[..., Any]

@@ -21,12 +21,12 @@ from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # marked untyped
 from wrapt import register_post_import_hook
 
-from otel_events.context import Asked
+from otel_events.inprocess.context import Asked
+from otel_events.inprocess.queue import fault
 from otel_events.instrument import everywhere
 from otel_events.instrument.ray import records
 from otel_events.instrument.ray.hook import with_hook
 from otel_events.instrument.ray_context import ray_run
-from otel_events.pipeline.live import fault
 
 _logger = logging.getLogger("otel_events")
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from otel_events.inprocess import process
 from otel_events.instrument.start import configured
-from otel_events.pipeline import process
 
 HOOK = "worker_process_setup_hook"
 _logger = logging.getLogger("otel_events")

@@ -14,8 +14,8 @@ from functools import wraps
 from threading import local
 from typing import Any
 
-from otel_events.context import current_run
-from otel_events.pipeline.live import emit, fault
+from otel_events.inprocess.context import current_run
+from otel_events.inprocess.queue import emit, fault
 from otel_events.tasks.logs import RunLogger, carried, event_of
 
 NOT_THEIRS = ("otel_events", "opentelemetry", "ray")

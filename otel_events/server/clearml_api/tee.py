@@ -96,7 +96,7 @@ class Copy:
             part += chunk
 
     def record(self, now: float) -> bytes:
-        """The call as a record (sources/clearml.py). ApiError, HTTPException for what is no call's content."""
+        """The call as a record (sources/clearml). ApiError, HTTPException for what is no call's content."""
         read = ENCODINGS[self.encoding]()
         answer = b"".join(_capped(read.feed(bytes(self.answer)), self._limit))
         read.finish()

@@ -8,7 +8,7 @@ from typing import Any
 
 import opentelemetry.context
 
-from otel_events.context import around
+from otel_events.inprocess.context import around
 from otel_events.instrument.prefect import HOOKS, PrefectInstrumentor
 
 

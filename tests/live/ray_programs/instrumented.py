@@ -24,7 +24,7 @@ SEEN = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("seen")
 
 def look(what: str, seen: str) -> None:
     """A span, a record of a standard logger and a line of structlog, here; and what the code at hand is told."""
-    from otel_events.structured import add_otel_context
+    from otel_events.inprocess.structured import add_otel_context
 
     context = ray.get_runtime_context()
     run = otel_events.current_run()

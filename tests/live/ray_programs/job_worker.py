@@ -21,7 +21,7 @@ def look(what: str) -> dict[str, Any]:
     from opentelemetry.sdk.trace import TracerProvider
 
     import otel_events
-    from otel_events.structured import add_otel_context
+    from otel_events.inprocess.structured import add_otel_context
 
     context = ray.get_runtime_context()
     run = otel_events.current_run()

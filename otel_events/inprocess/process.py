@@ -27,15 +27,16 @@ from typing import Any
 import msgspec
 
 from otel_events.gateway.state import SECOND, Timing
+from otel_events.inprocess import forks
+from otel_events.inprocess import queue as live
+from otel_events.inprocess.ending import Afterwards
+from otel_events.inprocess.ending import Leaving as Leaving
+from otel_events.inprocess.faults import fault, process_id
+from otel_events.inprocess.handover import GoneError, Owner, Writer, children_of
+from otel_events.inprocess.queue import Live, install
+from otel_events.inprocess.sending import GATEWAY, Sending, Settings, ToCollector, sending
 from otel_events.model.errors import JournalError, OtelEventsError
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline import forks, live
-from otel_events.pipeline.ending import Afterwards
-from otel_events.pipeline.ending import Leaving as Leaving
-from otel_events.pipeline.faults import fault, process_id
-from otel_events.pipeline.handover import GoneError, Owner, Writer, children_of
-from otel_events.pipeline.live import Live, install
-from otel_events.pipeline.sending import GATEWAY, Sending, Settings, ToCollector, sending
 
 EXIT_SECONDS = 5.0
 IN_PROCESS = Timing(grace=2 * SECOND)

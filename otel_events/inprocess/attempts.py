@@ -7,9 +7,9 @@ thread behind.
 from __future__ import annotations
 
 from otel_events.core import redact
+from otel_events.inprocess.faults import process_id
 from otel_events.model.event import AnyEvent, Error, Kind, Link, PhaseChange, Run, Scalar
 from otel_events.model.identity import span_id, trace_id
-from otel_events.pipeline.faults import process_id
 
 SOURCE = "python"
 NOTHING: dict[str, Scalar] = {}

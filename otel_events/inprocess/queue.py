@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from otel_events.core import redact
+from otel_events.inprocess.attempts import Told, change
+from otel_events.inprocess.faults import fault as fault
+from otel_events.inprocess.faults import faults as faults
+from otel_events.inprocess.faults import new_id as new_id
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange
-from otel_events.pipeline.faults import fault as fault
-from otel_events.pipeline.faults import faults as faults
-from otel_events.pipeline.faults import new_id as new_id
-from otel_events.pipeline.own import Told, change
 
 QUEUE = 65_536
 """Events in memory before they are moved on."""
@@ -159,6 +159,6 @@ def emit(event: AnyEvent | Told) -> None:
 
 def shutdown() -> None:
     """Send what can be sent and let go (process.shutdown); nothing where nothing was configured."""
-    process = sys.modules.get("otel_events.pipeline.process")  # it loads what sends; who only tells need not
+    process = sys.modules.get("otel_events.inprocess.process")  # it loads what sends; who only tells need not
     if process is not None:
         process.shutdown()

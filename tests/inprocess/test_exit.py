@@ -21,7 +21,7 @@ from tests.patience import HOURS, PATIENCE
 from tests.programs.ends import EXPECTED
 from tests.server.serving import serving
 
-PROGRAM = Path(__file__).parent / "programs" / "ends.py"
+PROGRAM = Path(__file__).parents[1] / "programs" / "ends.py"
 PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http/protobuf")
 KEPT = ("returns", "raises", "handler_before", "daemon_thread", "fork", "spawn_process", "process_pool", "many")
 """Ways that are also tried with a journal of the program's own."""

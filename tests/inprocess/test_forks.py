@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from otel_events.pipeline import forks
+from otel_events.inprocess import forks
 from otel_events.testing import Answer, CaptureServer
 from tests.patience import PATIENCE, PATIENT
 
@@ -63,7 +63,7 @@ def test_a_fork_is_warned_of_where_the_program_has_threads_of_its_own(
 UNDER_WAY = """
 import os, time
 import otel_events
-from otel_events.pipeline import process
+from otel_events.inprocess import process
 
 @otel_events.task(name="step")
 def step(): ...

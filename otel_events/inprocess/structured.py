@@ -24,9 +24,9 @@ from structlog.processors import CallsiteParameter, ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from otel_events.context import current_run, otel_context
 from otel_events.core import redact
 from otel_events.core.logs import severity_text
+from otel_events.inprocess.context import current_run, otel_context
 from otel_events.model.event import Scalar
 from otel_events.model.telemetry import Attributes, LogData
 

@@ -15,10 +15,11 @@ import pytest
 from otel_events import configure, task
 from otel_events.gateway.gateway import Gateway
 from otel_events.gateway.state import Timing
+from otel_events.inprocess import process
+from otel_events.inprocess import queue as live
+from otel_events.inprocess.queue import QUEUE, Live
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline import live, process
-from otel_events.pipeline.live import QUEUE, Live
 from otel_events.testing import Answer, CaptureServer, FakeClock
 from tests.gateway import kit
 from tests.gateway.kit import World, line, run_of, until, value
@@ -297,7 +298,7 @@ def test_the_end_of_a_process_takes_its_time_and_no_more(monkeypatch: pytest.Mon
 
 
 def test_the_time_is_that_of_the_law() -> None:
-    code = "from otel_events.pipeline.process import EXIT_SECONDS\nassert EXIT_SECONDS <= 5"
+    code = "from otel_events.inprocess.process import EXIT_SECONDS\nassert EXIT_SECONDS <= 5"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
 
 

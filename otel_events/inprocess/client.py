@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import urllib3
 
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.sending import GATEWAY
 from otel_events.journal import Journal
 from otel_events.journal.pack import pack, unpack
 from otel_events.model.errors import ConfigError, ExportError
@@ -26,8 +28,6 @@ from otel_events.model.event import AnyEvent, Stat
 from otel_events.otlp.config import Endpoint, Secret
 from otel_events.otlp.http import HttpSender
 from otel_events.otlp.send import Result, SystemClock, clip, redact, retry_after
-from otel_events.pipeline.faults import fault
-from otel_events.pipeline.sending import GATEWAY
 
 TOKEN = "OTEL_EVENTS_TOKEN"  # noqa: S105  # the name of a variable, not a token
 PATH = "/v1/events"

@@ -12,11 +12,11 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_events.context import entered
+from otel_events.inprocess.context import entered
+from otel_events.inprocess.structured import LEVELS, ToOtlp, add_otel_context, console, record, teller
 from otel_events.model.event import Run
 from otel_events.model.identity import span_id, trace_id
 from otel_events.model.telemetry import Attributes, LogData
-from otel_events.structured import LEVELS, ToOtlp, add_otel_context, console, record, teller
 
 RUN = Run("python", "task", "r1", "train", "r0", "r0", 2, "", "etl", "workflow")
 TRACE, SPAN = trace_id("python", "", "r0"), span_id("python", "", "r1", 2, "task")

@@ -28,10 +28,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach, get_current
 
+from otel_events.inprocess.attempts import SOURCE, OwnAttempt
+from otel_events.inprocess.queue import emit, fault, new_id
 from otel_events.model.event import Report, Run
 from otel_events.model.identity import is_sampled, parse_traceparent, traceparent
-from otel_events.pipeline.live import emit, fault, new_id
-from otel_events.pipeline.own import SOURCE, OwnAttempt
 
 if TYPE_CHECKING:
     from logging import Logger

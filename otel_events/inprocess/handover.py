@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+from otel_events.inprocess.faults import fault
 from otel_events.journal.pack import pack, unpack
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.faults import fault
 
 READ = 4 << 20
 """Bytes that are read of one file at a time."""

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from otel_events.gateway.gateway import Gateway, GatewayConfig
+from otel_events.inprocess import client
+from otel_events.inprocess.client import endpoint
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import Stat
 from otel_events.otlp import from_env
-from otel_events.pipeline import client
-from otel_events.pipeline.client import endpoint
 from otel_events.server.auth import Access
 from otel_events.testing import CaptureServer
 from tests.gateway.kit import run_of
@@ -59,7 +59,7 @@ def gateway(path: Path, collector: CaptureServer, token: str = "") -> Iterator[S
 
 
 HASTY = f"""
-from otel_events.pipeline import client
+from otel_events.inprocess import client
 process.EXIT_SECONDS = 1.5
 client.TIMEOUT = {HOURS}
 """
@@ -125,7 +125,7 @@ def test_a_request_that_got_no_answer_is_sent_again_and_counts_once(collector: C
     """The same events twice: the gateway knows them by their ids."""
     with gateway(tmp_path / "gateway.db", collector) as served:
         code = """
-from otel_events.pipeline import live, process
+from otel_events.inprocess import process, queue as live
 to = process._now._sending
 take = to.take
 def twice(events):
@@ -149,7 +149,7 @@ def odd():
     otel_events.current_context().stats.gauge("nan", float("nan"))
     otel_events.current_context().logging.info("\\ud800")
 odd()
-from otel_events.pipeline import live
+from otel_events.inprocess import queue as live
 live.shutdown()
 print(live.faults())
 """

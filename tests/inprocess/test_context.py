@@ -17,7 +17,7 @@ import structlog
 
 import otel_events
 from otel_events import OutputMetadata, SerializableToString, current_context, env_context, task
-from otel_events.pipeline import live
+from otel_events.inprocess import queue as live
 from otel_events.tasks import stats as stats_module
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE
@@ -195,7 +195,7 @@ class Mute:
 def test_a_stats_call_that_fails_is_counted_and_logged_once(
     collector: CaptureServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otel_events.pipeline.faults._faults", {})
+    monkeypatch.setattr("otel_events.inprocess.faults._faults", {})
     mute: Any = Mute()
 
     @task(name="mistaken")
@@ -226,7 +226,7 @@ def test_a_stats_call_that_fails_is_counted_and_logged_once(
 def test_a_handler_that_raises_is_counted_and_logged_once(
     collector: CaptureServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otel_events.pipeline.faults._faults", {})
+    monkeypatch.setattr("otel_events.inprocess.faults._faults", {})
 
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -361,7 +361,7 @@ def test_what_is_said_of_outputs_is_on_the_span_by_variable(collector: CaptureSe
 def test_an_item_that_fails_is_left_out_and_counted(
     collector: CaptureServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otel_events.pipeline.faults._faults", {})
+    monkeypatch.setattr("otel_events.inprocess.faults._faults", {})
 
     @task(name="one")
     def one() -> list[int]:

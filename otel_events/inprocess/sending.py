@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import msgspec
 
 from otel_events.gateway.state import Timing
+from otel_events.inprocess.faults import faults
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.faults import faults
 
 GATEWAY = "OTEL_EVENTS_GATEWAY"
 TAGS = "OTEL_EVENTS_STAT_TAGS"
@@ -85,7 +85,7 @@ def sending(settings: Settings, forked: bool = False) -> Sending:
     """Raises JournalError, also where another process holds the journal, and ConfigError."""
     settings.journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.gateway:
-        from otel_events.pipeline.client import ToGateway  # loaded by who has a gateway elsewhere
+        from otel_events.inprocess.client import ToGateway  # loaded by who has a gateway elsewhere
 
         return ToGateway.open(settings.gateway, None if settings.temporary else settings.journal, settings.environ)
     from otel_events.gateway.gateway import Gateway  # loaded by the one process that needs it

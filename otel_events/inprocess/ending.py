@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from otel_events.inprocess.queue import Live, install
+from otel_events.inprocess.sending import Sending, Settings, sending
 from otel_events.model.event import AnyEvent
-from otel_events.pipeline.live import Live, install
-from otel_events.pipeline.sending import Sending, Settings, sending
 
 _logger = logging.getLogger("otel_events")
 

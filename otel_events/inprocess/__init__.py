@@ -1,0 +1,1 @@
+"""What runs in the process of a user: its context, the queue, and where events are handed over or sent."""
