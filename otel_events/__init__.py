@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from otel_events.model.errors import OtelEventsError
     from otel_events.model.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.sources import decoder
-    from otel_events.task import task, workflow
+    from otel_events.tasks.decorator import task, workflow
     from otel_events.tasks.options import RecoverableError
     from otel_events.tasks.output import OutputMetadata, SerializableToString
 
@@ -47,8 +47,8 @@ _HOME = {
     "decoder": "sources",
     "env_context": "inprocess.context",
     "get_metadata": "metadata",
-    "task": "task",
-    "workflow": "task",
+    "task": "tasks.decorator",
+    "workflow": "tasks.decorator",
 }
 
 __all__ = [

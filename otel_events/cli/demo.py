@@ -26,7 +26,7 @@ from otel_events.journal import Journal
 from otel_events.server.auth import Access
 from otel_events.server.run import bind, run
 from otel_events.sources import SOURCES
-from otel_events.task import task, workflow
+from otel_events.tasks.decorator import task, workflow
 
 AT_ONCE = Timing(grace=0, neighbours=0, orphans=0)
 """The records are all there: nothing to wait for."""

@@ -20,7 +20,7 @@ from otel_events.tasks import carry
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE, PATIENT
 
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parents[1] / "programs"
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_events
-from otel_events import current_run, task, workflow
+from otel_events import current_run, workflow
 from otel_events.inprocess import queue as live
 from otel_events.model.telemetry import ERROR, SpanData
+from otel_events.tasks import decorator as task
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE
 
@@ -74,11 +75,11 @@ def double(number: int) -> int:
 def test_a_call_is_a_run_and_returns_what_it_returned(told: Told) -> None:
     assert double(4) == 8
     span = told.one()
-    assert span.name == "tests.test_task.double"
+    assert span.name == "tests.tasks.test_task.double"
     assert span.attributes["otel_events.kind"] == "task"
     assert span.attributes["otel_events.source"] == "python"
     assert span.attributes["otel_events.outcome"] == "succeeded"
-    assert span.attributes["code.function.name"] == "tests.test_task.double"
+    assert span.attributes["code.function.name"] == "tests.tasks.test_task.double"
     assert span.attributes["code.line.number"] == inspect.unwrap(double).__code__.co_firstlineno
     assert span.end >= span.start
 
@@ -365,14 +366,14 @@ def test_methods_in_either_order_of_decorators(told: Told) -> None:
     assert (Model.below_class(), model.below_class(), Model.above_class(), model.above_class()) == ("Model",) * 4
     for static in (Model.below_static, model.below_static, Model.above_static, model.above_static):
         assert static("word") == "word"
-    names = [one.name.removeprefix("tests.test_task.Model.") for one in told.spans()]
+    names = [one.name.removeprefix("tests.tasks.test_task.Model.") for one in told.spans()]
     assert names == ["method", *["below_class"] * 2, *["above_class"] * 2, *["below_static"] * 2, *["above_static"] * 2]
 
 
 def test_callables_without_a_name_of_their_own(told: Told) -> None:
     assert task(functools.partial(double.__wrapped__, 3))() == 6  # type: ignore[attr-defined]  # functools.wraps sets it
     assert task(Model())() == "called"
-    assert [one.name for one in told.spans()] == ["tests.test_task.double", "tests.test_task.Model"]
+    assert [one.name for one in told.spans()] == ["tests.tasks.test_task.double", "tests.tasks.test_task.Model"]
 
 
 def test_a_context_of_the_threads_own_wins(told: Told) -> None:
