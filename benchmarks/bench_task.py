@@ -50,7 +50,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from benchmarks import sink
-from otel_events import workflow
+from otel_events import task, workflow
 from otel_events.core.metrics import Metrics
 from otel_events.gateway.engine import Engine
 from otel_events.inprocess import process
@@ -59,7 +59,6 @@ from otel_events.journal import Closing
 from otel_events.model.event import AnyEvent
 from otel_events.model.identity import trace_id
 from otel_events.otlp import encode_metric, logs_request, metrics_request, traces_request
-from otel_events.tasks import decorator as task
 
 CALLS = 5_000
 GATE = 8.0

@@ -10,8 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import otel_events
-from otel_events import OutputMetadata, RecoverableError, current_context, workflow
-from otel_events.tasks import decorator as task
+from otel_events import OutputMetadata, RecoverableError, current_context, task, workflow
 
 REGIONS = ("eu", "us", "asia")
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_events.deck.model import Deck, DeckField
-    from otel_events.execution_span import ExecutionSpan
     from otel_events.inprocess.context import current_context, current_run, env_context
     from otel_events.instrument.start import configure
-    from otel_events.metadata import get_metadata
     from otel_events.model.errors import OtelEventsError
     from otel_events.model.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.sources import decoder
     from otel_events.tasks.decorator import task, workflow
     from otel_events.tasks.options import RecoverableError
     from otel_events.tasks.output import OutputMetadata, SerializableToString
+    from otel_events.views.execution_span import ExecutionSpan
+    from otel_events.views.metadata import get_metadata
 
 __version__: str
 
@@ -30,7 +30,7 @@ _HOME = {
     "DeckField": "deck.model",
     "Error": "model.event",
     "Event": "model.event",
-    "ExecutionSpan": "execution_span",
+    "ExecutionSpan": "views.execution_span",
     "Link": "model.event",
     "Log": "model.event",
     "OtelEventsError": "model.errors",
@@ -46,7 +46,7 @@ _HOME = {
     "current_run": "inprocess.context",
     "decoder": "sources",
     "env_context": "inprocess.context",
-    "get_metadata": "metadata",
+    "get_metadata": "views.metadata",
     "task": "tasks.decorator",
     "workflow": "tasks.decorator",
 }

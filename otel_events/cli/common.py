@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from otel_events.explain import printable
 from otel_events.journal.place import journal_path as journal_path  # every command takes it from here
 from otel_events.model.errors import ConfigError, JournalError, OtelEventsError
+from otel_events.views.explain import printable
 
 REFUSED = 1
 """Exit code: the command ran, and something was refused, not found, not sent or not in order."""

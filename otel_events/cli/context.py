@@ -10,11 +10,11 @@ import msgspec
 import typer
 
 from otel_events.cli.common import JournalOption, JsonOption, journal_path
-from otel_events.explain import recorded_attempts
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, RunNotFound
 from otel_events.model.event import KINDS, Kind, Run
 from otel_events.model.identity import span_id, trace_id, traceparent
+from otel_events.views.explain import recorded_attempts
 
 TRACEPARENT = "TRACEPARENT"
 PARENT = "OTEL_EVENTS_PARENT"

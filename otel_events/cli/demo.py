@@ -17,7 +17,6 @@ from otel_events.cli.common import say
 from otel_events.cli.look import table
 from otel_events.cli.serve import PORT
 from otel_events.core.traces import close_all
-from otel_events.explain import text, tree
 from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.gateway.state import Timing
 from otel_events.inprocess.queue import Live, install
@@ -27,6 +26,7 @@ from otel_events.server.auth import Access
 from otel_events.server.run import bind, run
 from otel_events.sources import SOURCES
 from otel_events.tasks.decorator import task, workflow
+from otel_events.views.explain import text, tree
 
 AT_ONCE = Timing(grace=0, neighbours=0, orphans=0)
 """The records are all there: nothing to wait for."""

@@ -17,12 +17,12 @@ import typer
 
 from otel_events import __version__
 from otel_events.cli.common import REFUSED, JournalOption, journal_path
-from otel_events.explain import printable
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, OtelEventsError
 from otel_events.otlp import Config, Endpoint, from_env
 from otel_events.server.auth import TOKEN_VARIABLE, access
 from otel_events.sources import SOURCES, decoder
+from otel_events.views.explain import printable
 
 CONNECT_SECONDS = 2.0
 PACKAGES = ("msgspec", "opentelemetry-api", "opentelemetry-sdk", "grpcio", "protobuf", "starlette", "uvicorn")

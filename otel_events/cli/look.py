@@ -14,11 +14,11 @@ import typer
 from otel_events.cli.common import JournalOption, JsonOption, journal_path, say
 from otel_events.core.fold import Attempt, attempts
 from otel_events.core.spans import NANO
-from otel_events.execution_span import ExecutionSpan
-from otel_events.explain import Step, data, printable, recorded, text
 from otel_events.journal import Journal, Reader, RootRow
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import AnyEvent, PhaseChange
+from otel_events.views.execution_span import ExecutionSpan
+from otel_events.views.explain import Step, data, printable, recorded, text
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or the beginning of a root's.")]
 Format = Annotated[

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from otel_events.cli.common import REFUSED, USAGE, JournalOption, journal_path, say
-from otel_events.explain import printable
 from otel_events.journal import Journal
-from otel_events.metadata import Recorded, Stored
 from otel_events.model.errors import OtelEventsError
 from otel_events.sources.ray_workflow.files import open_storage
+from otel_events.views.explain import printable
+from otel_events.views.metadata import Recorded, Stored
 
 Workflow = Annotated[str | None, typer.Argument(metavar="[WORKFLOW]", help="Id of a workflow, or of its run.")]
 Task = Annotated[

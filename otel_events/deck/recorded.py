@@ -14,10 +14,10 @@ from otel_events.core.spans import NANO
 from otel_events.deck import document, place
 from otel_events.deck.finish import MEDIA_TYPE, REPORT, times
 from otel_events.deck.parts import Bar, Failure, Page, Panel, Table, Timeline, cut
-from otel_events.explain import Step, recorded
 from otel_events.journal import Journal
 from otel_events.model.errors import JournalError, RunNotFound
 from otel_events.model.event import Report
+from otel_events.views.explain import Step, recorded
 
 PAGES = 30
 """Decks of attempts that one page shows; those after are named."""

@@ -24,10 +24,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from otel_events.journal import Journal
-from otel_events.metadata import Recorded, Runs, Stored
 from otel_events.model.errors import OtelEventsError, RunNotFound
 from otel_events.server.answers import answer, problem
 from otel_events.sources.ray_workflow.files import Files
+from otel_events.views.metadata import Recorded, Runs, Stored
 
 Ask = Callable[[Runs], Any]
 

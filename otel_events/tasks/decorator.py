@@ -16,11 +16,9 @@ functions, coroutines, generators and asynchronous generators, above or below ``
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from otel_events.model.event import Kind, Scalar
@@ -90,14 +88,3 @@ def workflow(function: Callable[P, R] | None = None, /, **given: Any) -> Any:
 def _decorate(kind: Kind, function: Any, given: dict[str, Any]) -> Any:
     chosen = options(given)
     return partial(wrap, kind, chosen=chosen) if function is None else wrap(kind, function, chosen)
-
-
-class _CallableModule(ModuleType):
-    """``otel_events.task`` names this module as soon as anything has imported it, and the decorator before: so the
-    module is the decorator too, whichever came first."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return task(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule

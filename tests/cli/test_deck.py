@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 import otel_events
-from otel_events import Deck, current_run, workflow
+from otel_events import Deck, current_run, task, workflow
 from otel_events.deck import Text
 from otel_events.inprocess import queue as live
 from otel_events.model.event import Run
-from otel_events.tasks import decorator as task
 from otel_events.testing import CaptureServer
 from tests.cli.conftest import Cli
 from tests.cli.test_look import RETRIES, ROOT

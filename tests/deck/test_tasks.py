@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 
 import otel_events
-from otel_events import Deck, DeckField, current_context, current_run
+from otel_events import Deck, DeckField, current_context, current_run, task
 from otel_events.deck import Markdown, Text, model, place
 from otel_events.inprocess import queue as live
 from otel_events.inprocess.faults import faults
-from otel_events.tasks import decorator as task
 from otel_events.testing import CaptureServer
 from tests.deck.conftest import Read
 

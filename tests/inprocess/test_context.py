@@ -16,9 +16,8 @@ import pytest
 import structlog
 
 import otel_events
-from otel_events import OutputMetadata, SerializableToString, current_context, env_context
+from otel_events import OutputMetadata, SerializableToString, current_context, env_context, task
 from otel_events.inprocess import queue as live
-from otel_events.tasks import decorator as task
 from otel_events.tasks import stats as stats_module
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE

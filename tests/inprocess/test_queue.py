@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_events import configure
+from otel_events import configure, task
 from otel_events.gateway.gateway import Gateway
 from otel_events.gateway.state import Timing
 from otel_events.inprocess import process
@@ -20,7 +20,6 @@ from otel_events.inprocess import queue as live
 from otel_events.inprocess.queue import QUEUE, Live
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent
-from otel_events.tasks import decorator as task
 from otel_events.testing import Answer, CaptureServer, FakeClock
 from tests.gateway import kit
 from tests.gateway.kit import World, line, run_of, until, value

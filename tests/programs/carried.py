@@ -14,9 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import otel_events
-from otel_events import current_context, env_context, workflow
+from otel_events import current_context, env_context, task, workflow
 from otel_events.inprocess import process
-from otel_events.tasks import decorator as task
 
 NUMBERS = range(3)
 

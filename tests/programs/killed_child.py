@@ -7,9 +7,8 @@ import os
 import signal
 
 import otel_events
-from otel_events import workflow
+from otel_events import task, workflow
 from otel_events.inprocess import process
-from otel_events.tasks import decorator as task
 
 
 def work() -> None:

@@ -9,9 +9,8 @@ import os
 import sys
 
 import otel_events
-from otel_events import workflow
+from otel_events import task, workflow
 from otel_events.inprocess import process
-from otel_events.tasks import decorator as task
 
 
 @task(name="before")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.metadata import get_metadata
 from otel_events.server.auth import Access
 from otel_events.server.metadata import routes
 from otel_events.sources.ray_workflow.files import open_storage
+from otel_events.views.metadata import get_metadata
 from tests.server.serving import Served, events, gateway, serving
 from tests.sources.ray_workflow_kit import build
 

@@ -25,11 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import otel_events
-from otel_events import RecoverableError, current_context, current_run, workflow
+from otel_events import RecoverableError, current_context, current_run, task, workflow
 from otel_events.inprocess import queue as live
 from otel_events.model.telemetry import SpanData
 from otel_events.tasks import cache, deadline, fingerprint
-from otel_events.tasks import decorator as task
 from otel_events.tasks.deadline import AttemptEnded, Deadline
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE

@@ -16,9 +16,8 @@ import plotly.graph_objects
 import polars
 from matplotlib import pyplot
 
-from otel_events import Deck, DeckField, current_context
+from otel_events import Deck, DeckField, current_context, task
 from otel_events.deck import Markdown, Text, place
-from otel_events.tasks import decorator as task
 
 CANARY = sys.argv[1]
 RUN = f"document.title='owned';top.document.title='owned';fetch('{CANARY}/fetch');new Image().src='{CANARY}/image'"

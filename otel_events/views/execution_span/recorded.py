@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from otel_events.execution_span.span import Kind, Span
-from otel_events.explain import Step
+from otel_events.views.execution_span.span import Kind, Span
+from otel_events.views.explain import Step
 
 SETUP_WORDS = frozenset({"INITIALIZING", "PENDING_ARGS_FETCH", "SUBMITTED_TO_WORKER"})
 """Native words of pending in which the place of the run is made ready: Flyte's, and two of Ray's."""

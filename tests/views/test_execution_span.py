@@ -18,15 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events import ExecutionSpan
-from otel_events.execution_span.yaml import dumped
-from otel_events.explain import LEVELS
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, DecodeError, RunNotFound
 from otel_events.model.event import AnyEvent, PhaseChange, Run
+from otel_events.views.execution_span.yaml import dumped
+from otel_events.views.explain import LEVELS
 from tests.cli.conftest import Cli, cli  # noqa: F401 - a fixture
 from tests.strategies import SECOND, START
 
-SPANS = Path(__file__).parent / "golden" / "flyte" / "spans"
+SPANS = Path(__file__).parents[1] / "golden" / "flyte" / "spans"
 HEAD = (
     "operation                start_timestamp          end_timestamp             duration    entity\n"
     + "-" * 140

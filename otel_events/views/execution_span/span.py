@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from otel_events.core.spans import NANO
-from otel_events.explain import HEADER, WIDTH, printable
+from otel_events.views.explain import HEADER, WIDTH, printable
 
 Kind = Literal["operation", "workflow", "node", "task", ""]
 

@@ -10,10 +10,10 @@ from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.message import Message
 
 from otel_events.core.spans import NANO
-from otel_events.execution_span.span import Kind, Span
-from otel_events.explain import LEVELS
 from otel_events.model.errors import ConfigError, DecodeError
 from otel_events.model.nesting import shallow
+from otel_events.views.execution_span.span import Kind, Span
+from otel_events.views.explain import LEVELS
 
 MAX_BYTES = 64 << 20
 """Of one tree as bytes or text: 600,000 spans and more. Flyteadmin's own answers are 4 MiB at most unless it was told

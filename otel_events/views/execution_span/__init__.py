@@ -17,13 +17,13 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any, TextIO
 
-from otel_events.execution_span.flyte import core_span
-from otel_events.execution_span.recorded import spans_of
-from otel_events.execution_span.span import Span, breakdown, rows
-from otel_events.execution_span.yaml import dumped
-from otel_events.explain import recorded
 from otel_events.journal import Journal
 from otel_events.journal.place import journal_path
+from otel_events.views.execution_span.flyte import core_span
+from otel_events.views.execution_span.recorded import spans_of
+from otel_events.views.execution_span.span import Span, breakdown, rows
+from otel_events.views.execution_span.yaml import dumped
+from otel_events.views.explain import recorded
 
 __all__ = ["ExecutionSpan", "Span"]
 

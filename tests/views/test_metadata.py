@@ -13,12 +13,12 @@ import pytest
 import otel_events
 from otel_events.intake.ingest import decode_records
 from otel_events.journal import Journal
-from otel_events.metadata import get_metadata, get_status, list_all
 from otel_events.model.errors import ConfigError, JournalError, RunNotFound
 from otel_events.model.event import AnyEvent, Link, Log, Run
 from otel_events.sources import decoder
 from otel_events.sources.ray_workflow.decode import decode
 from otel_events.sources.ray_workflow.poll import records
+from otel_events.views.metadata import get_metadata, get_status, list_all
 from tests.cli.conftest import Cli, cli
 from tests.gateway.kit import NOON, SECOND, change, golden, run_of
 from tests.sources.ray_workflow_kit import CAPTURES, GONE, build, stage

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from otel_events.core.traces import close_all
-from otel_events.explain import Step, data, only, printable, text, tree
 from otel_events.model.event import AnyEvent, PhaseChange, Run
 from otel_events.model.identity import traceparent
+from otel_events.views.explain import Step, data, only, printable, text, tree
 from tests.strategies import SECOND, START
 
 FLOW = Run("flyte", "workflow", "p/d/x", "", "p/d/x", None, 1, "p/d", "etl")

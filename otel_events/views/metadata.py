@@ -1,0 +1,298 @@
+"""``get_metadata``: what is known of a workflow or of one of its tasks, in the shape of ``ray.workflow.get_metadata``.
+
+    otel_events.get_metadata("trip1")                                       # of any run in the journal
+    otel_events.get_metadata("trip1", "trip", storage="/mnt/ray-storage")   # of a workflow in Ray's own storage
+
+    {'status': 'SUCCESSFUL', 'user_metadata': {...}, 'stats': {'start_time': 1795219701.18, 'end_time': ...}}
+    {'task_id': 'trip', 'task_options': {'task_type': 'FUNCTION', 'max_retries': 3, 'catch_exceptions': False,
+     'retry_exceptions': False, 'checkpoint': True, 'ray_options': {...}}, 'user_metadata': {...}, 'workflow_refs': [],
+     'stats': {...}}
+
+Times are float seconds since the epoch. An unknown id is a ValueError in Ray's words. Of Ray's storage the answer is
+Ray's own, key by key; of a recorded run the keys are the same, and None stands for an option that its source does not
+tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from typing import Any, Protocol
+
+from otel_events.core.spans import NANO
+from otel_events.core.traces import Closed, close_all, parent_id
+from otel_events.journal import Journal, Reader, RootRow
+from otel_events.journal.place import journal_path
+from otel_events.model.errors import RunNotFound
+from otel_events.model.event import AnyEvent, PhaseChange, Run
+from otel_events.model.telemetry import Attributes
+from otel_events.sources.ray_workflow import storage as ray
+from otel_events.sources.ray_workflow.files import Files, open_storage
+
+STATUS: dict[str, str] = {
+    "pending": "PENDING",
+    "running": "RUNNING",
+    "paused": "RUNNING",
+    "finalizing": "RUNNING",
+    "succeeded": "SUCCESSFUL",
+    "failed": "FAILED",
+    "crashed": "FAILED",
+    "timed_out": "FAILED",
+    "cancelled": "CANCELED",
+    "skipped": "CANCELED",
+}
+"""Phase -> Ray's word. RESUMABLE is only said of Ray's own workflows: who else's can be taken up again is not known."""
+
+USER_TEXTS = ("ray.workflow.user_metadata", "prefect.run.labels")
+"""Attributes that hold a user's mapping as JSON."""
+USER_PREFIXES = ("ray.job.metadata.", "flyte.label.")
+"""Beginnings of attributes that hold one entry each of a user's mapping."""
+USER_SOURCES = frozenset({"python", "events"})
+"""Sources whose attributes are the user's own, but for those under CODE."""
+CODE = ("code.", "otel_events.", "cicd.")
+MAX_RETRIES = ("ray.workflow.max_retries", "prefect.retries")
+"""Attributes that tell how many times a task may be tried again."""
+OPTIONS = ("catch_exceptions", "retry_exceptions", "checkpoint")
+UPSTREAM = frozenset({"depends_on", "follows"})
+LISTED = 1_000
+"""Recorded runs that one list tells, the most recently heard of first."""
+
+
+class Runs(Protocol):
+    """Where workflows are looked up."""
+
+    def get_metadata(self, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
+        """ValueError for an unknown id."""
+
+    def get_status(self, workflow_id: str) -> str:
+        """One of Ray's words. RunNotFound for an unknown id."""
+
+    def list_all(self, status_filter: Collection[str] | str | None = None) -> list[tuple[str, str]]:
+        """(workflow id, status). ValueError for a word that is no status."""
+
+
+def get_metadata(
+    workflow_id: str, task_id: str | None = None, *, storage: str = "", journal: str = ""
+) -> dict[str, Any]:
+    """Metadata of a workflow, or with ``task_id`` of one of its tasks; see above for the keys.
+
+    ``storage``: folder or URL given to ``ray.init(storage=...)`` (Ray 2.47 and earlier); without it the journal is
+    looked up (``journal``, else $OTEL_EVENTS_JOURNAL, else the one in the user's state folder). A task is named by its
+    run's id, by Ray's task id, or by its definition's name, numbered ``_1``, ``_2`` from the second on.
+
+    ValueError: ``No such workflow_id 'X'``, ``No such task_id 'T' in workflow 'X'``. ConfigError, JournalError: what is
+    to be looked up cannot be read.
+    """
+    with closing(_opened(storage, journal)) as runs:
+        return runs.get_metadata(workflow_id, task_id)
+
+
+def get_status(workflow_id: str, *, storage: str = "", journal: str = "") -> str:
+    """Status of a workflow, in Ray's words. RunNotFound for an unknown id; else as ``get_metadata``."""
+    with closing(_opened(storage, journal)) as runs:
+        return runs.get_status(workflow_id)
+
+
+def list_all(
+    status_filter: Collection[str] | str | None = None, *, storage: str = "", journal: str = ""
+) -> list[tuple[str, str]]:
+    """(workflow id, status) of workflows, those of the filter where there is one; else as ``get_metadata``."""
+    with closing(_opened(storage, journal)) as runs:
+        return runs.list_all(status_filter)
+
+
+def _opened(storage: str, journal: str) -> Stored | Recorded:
+    return Stored(open_storage(storage)) if storage else Recorded(Journal.reader(journal_path(journal)))
+
+
+class Stored:
+    """Workflows in a storage of Ray's."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def get_metadata(self, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
+        return ray.get_metadata(self._files, workflow_id, task_id)
+
+    def get_status(self, workflow_id: str) -> str:
+        return ray.get_status(self._files, workflow_id)
+
+    def list_all(self, status_filter: Collection[str] | str | None = None) -> list[tuple[str, str]]:
+        return ray.list_all(self._files, status_filter)
+
+
+class Recorded:
+    """Runs in a journal, of any source. Not for several threads at once."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._reader.close()
+
+    def get_metadata(self, workflow_id: str, task_id: str | None = None) -> dict[str, Any]:
+        runs = self._runs(workflow_id)
+        if not runs:
+            ray.no_workflow(workflow_id)
+        if task_id is None:
+            return _workflow(runs.get(workflow_id, ()))
+        return _task(runs, workflow_id, task_id)
+
+    def get_status(self, workflow_id: str) -> str:
+        found = self._runs(workflow_id).get(workflow_id)
+        if not found:
+            raise RunNotFound(f"Workflow[id={workflow_id}] was referenced but doesn't exist.")
+        return _status(found[-1])
+
+    def list_all(self, status_filter: Collection[str] | str | None = None) -> list[tuple[str, str]]:
+        wanted = ray.statuses(status_filter)
+        return [(name, status) for name, status in self._listed() if status in wanted]
+
+    def _listed(self) -> Iterator[tuple[str, str]]:
+        for row in self._reader.roots(order="recent", limit=LISTED):
+            events = [event for event in _events(self._reader, row) if event.run.id == row.root]
+            if any(isinstance(event, PhaseChange) for event in events):
+                closed = close_all(events)[0]
+                if closed and _is_workflow(closed[-1].attempt.run):
+                    yield row.root, _status(closed[-1])
+
+    def _runs(self, workflow_id: str) -> dict[str, list[Closed]]:
+        """Run id -> attempts by number, of a workflow and all below it; the one last heard of where clusters or
+        projects have one id in common. Empty for an unknown one."""
+        rows = self._reader.find_run(workflow_id)
+        if not workflow_id or not rows:
+            return {}
+        row = max(rows, key=lambda one: (one.written, one.key))
+        runs: dict[str, list[Closed]] = defaultdict(list)
+        for one in close_all(_events(self._reader, row))[0]:
+            runs[one.attempt.run.id].append(one)
+        for members in runs.values():
+            members.sort(key=lambda one: one.attempt.run.attempt)
+        own = runs.get(workflow_id)
+        if own and not _is_workflow(own[0].attempt.run):
+            return {}
+        return dict(runs) if workflow_id == row.root else _below(runs, workflow_id)
+
+
+def _is_workflow(run: Run) -> bool:
+    """A task that nothing is above (ClearML's, a decorated function called alone) is asked for as a workflow is."""
+    return run.kind == "workflow" or (run.kind == "task" and run.id == run.root)
+
+
+def _events(reader: Reader, row: RootRow) -> list[AnyEvent]:
+    return [event for chunk in reader.root_chunks(row.key, records=False) for event in chunk.events]
+
+
+def _below(runs: dict[str, list[Closed]], top: str) -> dict[str, list[Closed]]:
+    """The run ``top`` and those under it, however deep."""
+    below = {top}
+    for run_id in runs:
+        path = [run_id]
+        while path[-1] in runs and path[-1] not in below and len(path) <= len(runs):
+            path.append(parent_id(runs[path[-1]][0].attempt.run) or "")
+        if path[-1] in below:
+            below.update(path)
+    return {run_id: members for run_id, members in runs.items() if run_id in below}
+
+
+def _workflow(attempts: Sequence[Closed]) -> dict[str, Any]:
+    """As of its last attempt; without ``status`` where only its tasks were heard of, as Ray has it."""
+    if not attempts:
+        return {"user_metadata": {}, "stats": {}}
+    last = attempts[-1]
+    return {"status": _status(last), "user_metadata": _user_metadata(last), "stats": _stats(last)}
+
+
+def _task(runs: dict[str, list[Closed]], workflow_id: str, task_id: str) -> dict[str, Any]:
+    names = _task_ids(runs, workflow_id)
+    by_name = {name: run_id for run_id, name in names.items()}
+    run_id = task_id if task_id in names else by_name.get(task_id, "")
+    if not run_id:
+        ray.no_task(task_id, workflow_id)
+    last = runs[run_id][-1]
+    return {
+        "task_id": names[run_id],
+        "task_options": _options(last.attempt.attributes),
+        "user_metadata": _user_metadata(last),
+        "workflow_refs": _refs(last, names),
+        "stats": _stats(last),
+    }
+
+
+def _task_ids(runs: dict[str, list[Closed]], workflow_id: str) -> dict[str, str]:
+    """Run id -> task id: Ray's own, else the name, numbered in the order in which runs of that name began."""
+    counted: Counter[str] = Counter()
+    found: dict[str, str] = {}
+    for run_id, members in sorted(runs.items(), key=lambda item: (item[1][0].attempt.start, item[0])):
+        if run_id == workflow_id:
+            continue
+        told = members[-1].attempt.attributes.get("ray.workflow.task_id")
+        run = members[-1].attempt.run
+        name = run.name or run.workflow or run_id.rsplit("/", 1)[-1]
+        found[run_id] = str(told) if told else f"{name}_{counted[name]}" if counted[name] else name
+        counted[name] += not told
+    return found
+
+
+def _status(last: Closed) -> str:
+    attempt = last.attempt
+    if attempt.run.source == "ray" and attempt.native in ray.STATUSES:
+        return attempt.native
+    return STATUS[last.outcome or attempt.phases[-1].phase]
+
+
+def _stats(last: Closed) -> dict[str, float]:
+    """Nothing for what never ran; without ``end_time`` while it runs."""
+    attempt = last.attempt
+    start = attempt.first_running or (attempt.start if last.outcome == "succeeded" else 0)
+    if not start:
+        return {}
+    return {"start_time": start / NANO} | ({"end_time": attempt.end / NANO} if last.outcome else {})
+
+
+def _options(told: Attributes) -> dict[str, Any]:
+    return {
+        "task_type": told.get("ray.workflow.task_type", "FUNCTION"),
+        "max_retries": next((told[name] for name in MAX_RETRIES if name in told), None),
+        **{name: told.get(f"ray.workflow.{name}") for name in OPTIONS},
+        "ray_options": _mapping(told.get("ray.workflow.ray_options")),
+    }
+
+
+def _user_metadata(last: Closed) -> dict[str, Any]:
+    told, found = last.attempt.attributes, dict[str, Any]()
+    for name in USER_TEXTS:
+        found |= _mapping(told.get(name))
+    for key, value in told.items():
+        prefix = next((one for one in USER_PREFIXES if key.startswith(one)), None)
+        if prefix:
+            found[key.removeprefix(prefix)] = value
+        elif last.attempt.run.source in USER_SOURCES and not key.startswith(CODE):
+            found[key] = value
+    return found
+
+
+def _mapping(text: object) -> dict[str, Any]:
+    """A mapping told as JSON; empty for what was cut or masked so that it is none."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _refs(last: Closed, names: dict[str, str]) -> list[str]:
+    attempt = last.attempt
+    try:
+        told = json.loads(str(attempt.attributes.get("ray.workflow.refs", "")))
+    except (ValueError, RecursionError):
+        told = None
+    if isinstance(told, list):
+        return [str(one) for one in told]
+    return [names[link.id] for link in attempt.links if link.relation in UPSTREAM and link.id in names]
