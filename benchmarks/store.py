@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from otel_events.server.clearml_api.reads.intervals import intervals
-from otel_events.store import SCALAR, Owner, SqliteStore
+from otel_events.clearml_server.api.reads.intervals import intervals
+from otel_events.clearml_server.store import SCALAR, Owner, SqliteStore
 
 POINTS, BATCH, SAMPLES, METRICS = 1_000_000, 1_000, 6_000, 1_000
 TASK = Owner("task")

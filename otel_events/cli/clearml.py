@@ -14,7 +14,7 @@ from otel_events.gateway.gateway import Gateway
 from otel_events.model.errors import ConfigError
 
 if TYPE_CHECKING:  # they need the extra [clearml]
-    from otel_events.server.clearml import Settings
+    from otel_events.clearml_server.service import Settings
     from otel_events.server.run import Beside
 
 DAY = 86_400
@@ -77,8 +77,8 @@ def opened(
         yield []
         return
     try:
-        from otel_events.server import clearml
-        from otel_events.server.clearml_api.access import credentials
+        from otel_events.clearml_server import service as clearml
+        from otel_events.clearml_server.api.access import credentials
     except ModuleNotFoundError as missing:
         raise ConfigError(f"--clearml needs {missing.name}: pip install 'otel-events[clearml]'") from missing
     allowed = credentials(environ, options.clearml_credentials)
@@ -88,7 +88,7 @@ def opened(
 
 def settings(options: Options, host: str, journal: Path, allowed: Mapping[str, str]) -> Settings:
     """What the options say; the server's own module is here by now."""
-    from otel_events.server.clearml import Settings
+    from otel_events.clearml_server.service import Settings
 
     store = Path(options.clearml_store).expanduser() if options.clearml_store else journal.with_name("clearml.db")
     files = Path(options.clearml_files).expanduser() if options.clearml_files else store.with_name("clearml-files")

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from otel_events.store import SCALAR, SqliteStore
+from otel_events.clearml_server.store import SCALAR, SqliteStore
 from tests.cli.conftest import Cli
 from tests.cli.test_serve import Process, running
 from tests.patience import PATIENCE, until

@@ -1,0 +1,1 @@
+"""ClearML as a service: its API, its file server, and the store behind both."""

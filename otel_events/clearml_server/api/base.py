@@ -1,0 +1,246 @@
+"""What an endpoint is: a row with its name, the version it begins with, its fields, and the function that answers.
+
+    ENDPOINTS = (Endpoint("events.get_task_log", "2.9", answer, (TASK, Field("batch_size", int, default=5000))),)
+
+Field rules, codes and texts are those of the recorded server (API 2.34): unknown fields are ignored, a wrong type or a
+missing field is 400/12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from otel_events.clearml_server.api.reads.scrolls import Scrolls
+from otel_events.clearml_server.store import Owner, Store
+
+Version = tuple[int, int]
+
+MISSING: Any = object()
+
+
+class ApiError(Exception):
+    """A refusal: HTTP status, subcode and the text of ``result_msg``."""
+
+    def __init__(self, code: int, subcode: int, message: str) -> None:
+        super().__init__(message)
+        self.code, self.subcode, self.message = code, subcode, message
+
+
+def failed_validation(detail: str) -> ApiError:
+    return ApiError(400, 12, f"Validation error ({detail})")
+
+
+def invalid_task(*ids: str) -> ApiError:
+    """Of reads, which name all that were asked for and are unknown."""
+    return ApiError(400, 101, f"Invalid task id: ids=({', '.join(ids)})")
+
+
+def invalid_model(*ids: str) -> ApiError:
+    return ApiError(400, 201, f"Invalid model id: ids=({', '.join(ids)})")
+
+
+def invalid_scroll(scroll_id: object) -> ApiError:
+    return ApiError(400, 1104, f"Invalid scroll id: scroll_id={scroll_id}")
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of a request. ``type``: str, int, float, bool, list or dict (None: any value). ``low`` and ``high``
+    bound a number's value and a list's length; ``choices`` those of an enum, which the server calls ``type_name``."""
+
+    name: str
+    type: type | None = str
+    required: bool = False
+    default: Any = None
+    low: int | None = None
+    high: int | None = None
+    choices: tuple[str, ...] = ()
+    type_name: str = ""
+
+
+class Call(msgspec.Struct):
+    """One request, checked: ``data`` has the endpoint's fields that were sent or have a default, and what else
+    came. ``lines``: the objects of an application/json-lines body. Times are epoch milliseconds."""
+
+    endpoint: str
+    version: Version
+    data: dict[str, Any]
+    lines: list[dict[str, Any]] | None = None
+    worker: str = "<unknown>"
+    user: str = ""
+    company: str = ""
+    now_ms: int = 0
+    raw_size: int = 0
+    """Bytes of the request's body."""
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A download, in pieces."""
+
+    name: str
+    media_type: str
+    pieces: Iterable[bytes]
+
+
+TASK, MODEL = "task", "model"
+"""Kinds of documents in the store. A task's has ``status``, a model's ``ready``."""
+LOCKED = ("publishing", "published")
+
+
+class Service:
+    """What answers rest on: the store, the clock, scrolls under way, and where runs are told to."""
+
+    def __init__(
+        self,
+        store: Store,
+        company: str,
+        now_ms: Callable[[], int],
+        clock: Callable[[], float],
+        offer: Callable[[Mapping[str, Any]], None] = lambda record: None,
+        files_url: str = "",
+        refused: Callable[[int], None] = lambda events: None,
+    ) -> None:
+        """``clock``: monotonic seconds. ``offer`` takes a call that changed something, as a record of source
+        ``clearml``, and raises when it could not be kept. ``files_url``: base of the file server.
+        ``refused`` counts events that could not be kept."""
+        self.store, self.company, self.now_ms, self.offer, self.files_url = store, company, now_ms, offer, files_url
+        self.refused = refused
+        self.scrolls = Scrolls(clock)
+
+    def document(self, owner: Owner) -> dict[str, Any] | None:
+        return self.store.get(MODEL if owner.model else TASK, owner.id)
+
+    def must_exist(self, owners: Sequence[Owner]) -> None:
+        """ApiError 400/101 or 400/201 that names all that were asked for, where one of them is unknown."""
+        if any(self.document(owner) is None for owner in owners):
+            ids = [owner.id for owner in owners]
+            raise invalid_model(*ids) if owners[0].model else invalid_task(*ids)
+
+    def name(self, owner: Owner) -> str:
+        return str((self.document(owner) or {}).get("name") or "")
+
+    def unlocked(self, owner: Owner, allow_locked: bool = False) -> Owner:
+        """``owner``, if its events may be changed: it exists, and is not published or the caller insists."""
+        found = self.document(owner)
+        if found is None:
+            if owner.model:
+                raise invalid_model(owner.id)
+            raise ApiError(400, 101, f"Invalid task id: id={owner.id}, company={self.company}")
+        if not allow_locked and is_locked(owner, found):
+            what, code = ("model", 201) if owner.model else ("task", 101)
+            where = f"company={self.company}, id={owner.id}"
+            raise ApiError(400, code, f"Cannot update events for a published {what}: {where}")
+        return owner
+
+
+def is_locked(owner: Owner, document: Mapping[str, Any]) -> bool:
+    """Whether a task or model is published: then its events change no more."""
+    return bool(document.get("ready")) if owner.model else document.get("status") in LOCKED
+
+
+Answer = Callable[[Service, Call], Mapping[str, Any] | Attachment]
+"""Gives ``data`` of the envelope, or a download. Raises ApiError."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """``since``: the lowest version, "1.0" for any; of several rows of one name the highest that fits answers."""
+
+    name: str
+    since: str
+    answer: Answer
+    fields: tuple[Field, ...] = ()
+    records: bool = False
+    """Whether it may change a run: then the call is offered as a record once it succeeded."""
+
+    @property
+    def version(self) -> Version:
+        return parsed(self.since)
+
+
+def parsed(version: str) -> Version:
+    """``2.14`` -> (2, 14)."""
+    major, _, minor = version.partition(".")
+    return int(major), int(minor or 0)
+
+
+def checked(fields: tuple[Field, ...], data: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` with each field checked, cast and defaulted; what is not in ``fields`` stays. Raises ApiError 400/12."""
+    found = dict(data)
+    for field in fields:
+        value = data.get(field.name, MISSING)
+        if value is MISSING or value is None:
+            _absent(field)
+            found.pop(field.name, None)  # a null counts as not sent
+            if field.default is not None:
+                found[field.name] = field.default
+        else:
+            found[field.name] = _cast(field, value)
+    return found
+
+
+def _absent(field: Field) -> None:
+    if field.required:
+        if field.type is list and field.low:
+            raise failed_validation(
+                f"error for field '{field.name}'. value '[]' length is lower than allowed minimum '{field.low}'."
+            )
+        raise failed_validation(f"error for field '{field.name}'. field is required!")
+
+
+def _cast(field: Field, value: Any) -> Any:
+    if field.choices:
+        if value not in field.choices:
+            raise _wrong_type(field, value)
+        return value
+    if field.type is None:
+        return value
+    cast = _CASTS[field.type](value)
+    if cast is MISSING:
+        raise _wrong_type(field, value)
+    _bounded(field, cast)
+    return cast
+
+
+def _wrong_type(field: Field, value: Any) -> ApiError:
+    name = field.type_name or (field.type.__name__ if field.type else "")
+    return failed_validation(
+        f"error for field '{field.name}': ('value is wrong, expected type \"{name}\"', {value!r})."
+    )
+
+
+def _bounded(field: Field, value: Any) -> None:
+    where = f"error for field '{field.name}'"
+    if isinstance(value, list):
+        shown = f"value '{str(value)[:1000]}' length is"
+        if field.low is not None and len(value) < field.low:
+            raise failed_validation(f"{where}: {shown} lower than allowed minimum '{field.low}'..")
+        if field.high is not None and len(value) > field.high:
+            raise failed_validation(f"{where}: {shown} bigger than allowed maximum '{field.high}'..")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if field.low is not None and value < field.low:
+            raise failed_validation(f"{where}: '{value}' is lower than minimum ('{field.low}')..")
+        if field.high is not None and value > field.high:
+            raise failed_validation(f"{where}: '{value}' is bigger than maximum ('{field.high}')..")
+
+
+def _number(kind: type, value: Any) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return MISSING
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    return lambda value: value if isinstance(value, kind) else MISSING
+
+
+_CASTS: dict[type, Callable[[Any], Any]] = {
+    int: lambda value: _number(int, value),  # "7" is 7, as the server casts
+    float: lambda value: _number(float, value),
+    str: _exactly(str),
+    bool: _exactly(bool),
+    list: _exactly(list),
+    dict: _exactly(dict),
+}

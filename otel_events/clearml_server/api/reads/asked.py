@@ -1,0 +1,97 @@
+"""What the requests of the readers have in common: whose events, which metrics, how many, where a scroll stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from otel_events.clearml_server.api.base import ApiError, Call, Service, failed_validation
+from otel_events.clearml_server.store import Metrics, Owner
+
+EMPTY_SCROLL = "FFFF"
+"""What ClearML answers as the scroll id when there is nothing more to scroll."""
+_MAX_NAMES = 10_000
+
+
+def owners(service: Service, call: Call, ids: Sequence[object], field: str = "tasks") -> list[Owner]:
+    """Tasks, or models with ``model_events``; ApiError 400/101 or 400/201 where one of them does not exist."""
+    model = bool(call.data.get("model_events"))
+    asked = [Owner(one, model) for one in dict.fromkeys(texts(field, ids))]
+    service.must_exist(asked)
+    return asked
+
+
+def one_owner(service: Service, call: Call) -> Owner:
+    return owners(service, call, [call.data["task"]], "task")[0]
+
+
+def named(service: Service, asked: Sequence[Owner]) -> dict[Owner, str]:
+    """The names of tasks, or of models."""
+    return {owner: service.name(owner) for owner in asked}
+
+
+def metrics_filter(call: Call) -> dict[str, list[str]]:
+    """The field ``metrics``, [{metric, variants}], as the store takes it."""
+    return _chosen("metrics", call.data.get("metrics") or [])
+
+
+def metric_variants(field: str, value: Any) -> tuple[str, list[str]]:
+    """One {metric, variants}."""
+    if not isinstance(value, dict):
+        raise failed_validation(
+            f"error for field '{field}': ('value is wrong, expected type \"metricvariants\"', ...)."
+        )
+    variants = value.get("variants") or []
+    if not isinstance(variants, list):
+        raise _wrong(field, variants)
+    return _text(field, value.get("metric")), [_text(field, one) for one in variants]
+
+
+def filters_by_owner(service: Service, call: Call) -> dict[Owner, Metrics]:
+    """The field ``metrics``, [{task, metric, variants}], by task as given; without a metric it asks for all of them."""
+    given: dict[str, list[dict[str, Any]]] = {}
+    for one in call.data["metrics"]:
+        if not isinstance(one, dict):
+            raise _wrong("metrics", one)
+        given.setdefault(_text("metrics", one.get("task")), []).append(one)
+    chosen: dict[Owner, Metrics] = {}
+    for owner in owners(service, call, list(given), "metrics"):
+        entries = given[owner.id]
+        every = any(one.get("metric") is None for one in entries)
+        chosen[owner] = {} if every else _chosen("metrics", entries)
+    return chosen
+
+
+def _chosen(field: str, entries: Sequence[object]) -> dict[str, list[str]]:
+    """A metric named once without variants has them all."""
+    chosen: dict[str, list[str]] = {}
+    whole: set[str] = set()
+    for one in entries[:_MAX_NAMES]:
+        name, variants = metric_variants(field, one)
+        if not variants:
+            whole.add(name)
+        chosen.setdefault(name, []).extend(variants)
+    return {name: [] if name in whole else variants for name, variants in chosen.items()}
+
+
+def texts(field: str, values: Sequence[object] | None) -> list[str]:
+    """A list of strings; ApiError 400/12 where one is none."""
+    return [_text(field, one) for one in values or ()]
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong(field, value)
+    return value
+
+
+def _wrong(field: str, value: object, name: str = "str") -> ApiError:
+    shown = repr(value)[:100]
+    return failed_validation(f"error for field '{field}': ('value is wrong, expected type \"{name}\"', {shown}).")
+
+
+def bounded(asked: int, most: int) -> int:
+    """A size of a page; ApiError 400/12 where it is negative, the most that there is where it is more."""
+    if asked < 0:
+        raise failed_validation("batch_size should be non negative number")
+    return min(asked, most)

@@ -1,0 +1,57 @@
+"""How wide the buckets of a histogram are: ClearML's rule (clearml.md, section 6). Pure.
+
+A series with fewer points than samples has buckets of 1, else ceil(range / samples). Then series of near intervals
+share the greatest of them: sorted by interval, in groups of at most 50 series and 6,000 buckets, whose intervals lie
+within a tenth of the group's first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from otel_events.clearml_server.store import Bounds
+
+_SERIES, _BUCKETS = 50, 6_000
+
+
+class _Wanted(NamedTuple):
+    interval: int
+    buckets: int
+    place: int
+
+
+def intervals(bounds: Sequence[Bounds], samples: int) -> list[int]:
+    """For each series the width of its buckets; 1 where it has no points."""
+    wanted = sorted(_wanted(of, samples, place) for place, of in enumerate(bounds))
+    widths = [1] * len(bounds)
+    group: list[_Wanted] = []
+    for one in wanted:
+        if group and not _fits(group, one):
+            _share(group, widths)
+            group = []
+        group.append(one)
+    _share(group, widths)
+    return widths
+
+
+def _wanted(of: Bounds, samples: int, place: int) -> _Wanted:
+    if of.low is None or of.high is None or of.points < samples:
+        return _Wanted(1, of.points, place)
+    reach = int(of.high) - int(of.low) + 1
+    interval = -(-reach // samples)
+    return _Wanted(interval, -(-reach // interval), place)
+
+
+def _fits(group: list[_Wanted], one: _Wanted) -> bool:
+    first = group[0].interval
+    return (
+        one.interval <= first + first // 10
+        and len(group) < _SERIES
+        and sum(member.buckets for member in group) + one.buckets <= _BUCKETS
+    )
+
+
+def _share(group: list[_Wanted], widths: list[int]) -> None:
+    for member in group:
+        widths[member.place] = group[-1].interval

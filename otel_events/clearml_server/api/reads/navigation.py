@@ -1,0 +1,113 @@
+"""debug_images (2.7 on) and plots: pages of iterations for several tasks, earlier and later, one state for each scroll.
+
+What a state holds was there when it was made: later metrics show after a refresh, which starts at the newest again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from otel_events.clearml_server.api.base import Call, Service
+from otel_events.clearml_server.api.reads.asked import filters_by_owner
+from otel_events.clearml_server.store import IMAGE, PLOT, Metrics, Owner, Series
+
+_NONE = -(2**63)
+
+
+class _Variant(msgspec.Struct):
+    """``from_iter``: the least iteration whose image was not overwritten."""
+
+    series: Series
+    from_iter: int
+
+
+class _Task(msgspec.Struct):
+    owner: Owner
+    variants: list[_Variant]
+    low: int | None = None
+    """The least and greatest iterations of the page last given."""
+    high: int | None = None
+
+
+class NavigationScroll(msgspec.Struct):
+    type: str
+    tasks: dict[Owner, _Task]
+
+
+def debug_images(service: Service, call: Call) -> dict[str, Any]:
+    return _page(service, call, IMAGE)
+
+
+def plots(service: Service, call: Call) -> dict[str, Any]:
+    return _page(service, call, PLOT)
+
+
+def _page(service: Service, call: Call, kind: str) -> dict[str, Any]:
+    data = call.data
+    asked = filters_by_owner(service, call)
+    scroll_id = data.get("scroll_id")
+    state = service.scrolls.get(scroll_id, NavigationScroll)
+    if state is None or state.type != kind:
+        state, scroll_id = NavigationScroll(kind, {}), None
+    found = []
+    for owner, chosen in asked.items():
+        task = state.tasks.get(owner)
+        if task is None or data["refresh"]:
+            task = state.tasks[owner] = _begin(service, owner, kind, chosen)
+        iterations = _turn(service, task, data["iters"], data["navigate_earlier"])
+        found.append({"task": owner.id, "iterations": iterations})
+    return {"metrics": found, "scroll_id": service.scrolls.put(state, scroll_id)}
+
+
+def _begin(service: Service, owner: Owner, kind: str, chosen: Metrics) -> _Task:
+    variants = []
+    for series in service.store.series([owner], (kind,), chosen):
+        gone = service.store.overwritten(series) if kind == IMAGE else None
+        variants.append(_Variant(series, _NONE if gone is None else gone + 1))
+    return _Task(owner, variants)
+
+
+def _turn(service: Service, task: _Task, count: int, earlier: bool) -> list[dict[str, Any]]:
+    """The next page of a task, newest iteration first; the place stays where there is none."""
+    low, high = None, None
+    if task.low is not None and task.high is not None:
+        low, high = (None, task.low - 1) if earlier else (task.high + 1, None)
+    up = low is not None
+    iterations = _iterations(service, task.variants, count, low, high, up)
+    if not iterations:
+        return []
+    task.low, task.high = min(iterations), max(iterations)
+    events: dict[int, list[dict[str, Any]]] = {iteration: [] for iteration in sorted(iterations, reverse=True)}
+    for variant in task.variants:
+        bottom = max(task.low, variant.from_iter)
+        for event in one_each(service.store.reports([variant.series], low=bottom, high=task.high)):
+            if event["iter"] in events:
+                events[event["iter"]].append(event)
+    return [{"iter": iteration, "events": of} for iteration, of in events.items()]
+
+
+def _iterations(
+    service: Service, variants: Sequence[_Variant], count: int, low: int | None, high: int | None, up: bool
+) -> list[int]:
+    found: set[int] = set()
+    for variant in variants:
+        bottom = variant.from_iter if low is None else max(low, variant.from_iter)
+        found.update(service.store.iterations([variant.series], newest=count, low=bottom, high=high, up=up))
+    return sorted(found, reverse=not up)[:count]
+
+
+def one_each(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One event for each iteration of a series: of images that of the last url, of plots the latest."""
+    kept: dict[int, dict[str, Any]] = {}
+    for event in events:
+        before = kept.get(event["iter"])
+        if before is None or _rank(event) > _rank(before):
+            kept[event["iter"]] = event
+    return list(kept.values())
+
+
+def _rank(event: dict[str, Any]) -> tuple[str, float]:
+    return (event.get("url") or "", event["timestamp"]) if event["type"] == IMAGE else ("", event["timestamp"])

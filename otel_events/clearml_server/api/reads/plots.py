@@ -1,0 +1,159 @@
+"""Plots and images without navigation: the newest iterations, of each variant, each metric or the whole task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from otel_events.clearml_server.api.base import Call, Service, invalid_scroll
+from otel_events.clearml_server.api.reads.asked import EMPTY_SCROLL, metrics_filter, named, one_owner, owners
+from otel_events.clearml_server.store import IMAGE, PLOT, Owner, Series
+
+Event = dict[str, Any]
+Group = Callable[[Series], tuple[str, ...]]
+
+
+def _by_variant(series: Series) -> tuple[str, ...]:
+    return (series.metric, series.variant)
+
+
+def _by_metric(series: Series) -> tuple[str, ...]:
+    return (series.metric,)
+
+
+def _by_task(series: Series) -> tuple[str, ...]:
+    return ()
+
+
+class _Question(NamedTuple):
+    """``group``: of what the newest iterations are taken. ``page``: its events. ``name``: the answer's field."""
+
+    type: str
+    group: Group
+    page: int
+    name: str
+
+
+_OLD_PLOTS = _Question(PLOT, _by_variant, 10_000, "plots")
+_OLD_IMAGES = _Question(IMAGE, _by_variant, 10_000, "images")
+_IMAGES = _Question(IMAGE, _by_task, 500, "images")
+_PLOTS = _Question(PLOT, _by_metric, 1_000, "plots")
+_PLOTS_OF_TASK = _Question(PLOT, _by_task, 1_000, "plots")
+
+
+def get_task_plots(service: Service, call: Call) -> dict[str, Any]:
+    """The newest ``iters`` iterations of each variant."""
+    series = service.store.series([one_owner(service, call)], (PLOT,), metrics_filter(call))
+    plots = service.store.reports(series, newest=call.data["iters"])
+    return {"plots": plots, "returned": len(plots), "total": len(plots), "scroll_id": None}
+
+
+def get_task_plots_1_0(service: Service, call: Call) -> dict[str, Any]:
+    """Before 1.8: newest first, in pages."""
+    owner = one_owner(service, call)
+    return _paged(service, call, [owner], _OLD_PLOTS)
+
+
+def debug_images_1_0(service: Service, call: Call) -> dict[str, Any]:
+    """Before 1.8: of each variant the newest ``iters`` iterations."""
+    owner = one_owner(service, call)
+    return {"task": owner.id} | _paged(service, call, [owner], _OLD_IMAGES)
+
+
+def debug_images_1_8(service: Service, call: Call) -> dict[str, Any]:
+    """Images of the newest ``iters`` iterations of the task."""
+    owner = one_owner(service, call)
+    found = _paged(service, call, [owner], _IMAGES)
+    return {"task": owner.id} | found | {"scroll_id": found["scroll_id"] if found["total"] else None}
+
+
+def get_multi_task_plots_1_0(service: Service, call: Call) -> dict[str, Any]:
+    """Before 1.8: of each variant the newest ``iters`` iterations."""
+    return _multi(service, call, _OLD_PLOTS)
+
+
+def get_multi_task_plots(service: Service, call: Call) -> dict[str, Any]:
+    """{metric: {variant: {task: {iteration: {name, plots}}}}}, newest iterations first."""
+    return _multi(service, call, _PLOTS if call.data["last_iters_per_task_metric"] else _PLOTS_OF_TASK)
+
+
+def _multi(service: Service, call: Call, question: _Question) -> dict[str, Any]:
+    asked = owners(service, call, call.data["tasks"])
+    found = _paged(service, call, asked, question)
+    plots = _nested(found["plots"], named(service, asked))
+    return found | {"plots": plots, "returned": len(plots)}
+
+
+class PlotsScroll(msgspec.Struct):
+    """Where a page ended: so many events were given."""
+
+    owners: list[Owner]
+    type: str
+    iters: int
+    given: int
+
+
+def _paged(service: Service, call: Call, asked: list[Owner], question: _Question) -> dict[str, Any]:
+    """A page of the events of the newest ``iters`` iterations of each group, newest first."""
+    kind, name = question.type, question.name
+    scroll_id = call.data.get("scroll_id")
+    if scroll_id == EMPTY_SCROLL:
+        return {name: [], "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
+    state = PlotsScroll(asked, kind, call.data["iters"], 0)
+    if scroll_id:
+        known = service.scrolls.get(scroll_id, PlotsScroll)
+        if known is None or (known.owners, known.type) != (asked, kind):
+            raise invalid_scroll(scroll_id)
+        state = known
+    chosen = metrics_filter(call)
+    events: list[Event] = []
+    for owner in asked:
+        events += _newest(service, service.store.series([owner], (kind,), chosen), state.iters, question.group)
+    events.sort(key=_iteration, reverse=True)
+    page = events[state.given : state.given + question.page]
+    state = PlotsScroll(asked, kind, state.iters, state.given + len(page))
+    return {
+        name: page,
+        "returned": len(page),
+        "total": len(events),
+        "scroll_id": _scrolled(service, call, state, bool(page)),
+    }
+
+
+def _scrolled(service: Service, call: Call, state: PlotsScroll, more: bool) -> str | None:
+    scroll_id = call.data.get("scroll_id")
+    if not more:
+        service.scrolls.clear(scroll_id)
+        return EMPTY_SCROLL
+    return None if call.data.get("no_scroll") else service.scrolls.put(state, scroll_id)
+
+
+def _iteration(event: Event) -> int:
+    iteration: int = event["iter"]
+    return iteration
+
+
+def _newest(service: Service, series: Sequence[Series], iters: int, group: Group) -> list[Event]:
+    """Events of the newest iterations of each group."""
+    groups: dict[tuple[str, ...], list[Series]] = {}
+    for one in series:
+        groups.setdefault(group(one), []).append(one)
+    events = []
+    for members in groups.values():
+        kept = set(service.store.iterations(members, newest=iters))
+        if kept:
+            events += [event for event in service.store.reports(members, low=min(kept)) if event["iter"] in kept]
+    return events
+
+
+def _nested(events: Sequence[Event], names: dict[Owner, str]) -> dict[str, Any]:
+    plots: dict[str, Any] = {}
+    by_id = {owner.id: name for owner, name in names.items()}
+    for event in events:
+        tasks = plots.setdefault(event["metric"], {}).setdefault(event["variant"], {})
+        iterations = tasks.setdefault(event["task"], {})
+        of = iterations.setdefault(str(event["iter"]), {"name": by_id[event["task"]], "plots": []})
+        of["plots"].append(event)
+    return plots

@@ -1,0 +1,166 @@
+"""One image or the plots of one metric at a time, and the next ones: get_*_sample and next_*_sample.
+
+Images are ordered by (iteration, metric, variant), plots by (iteration, metric): one place holds all variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from otel_events.clearml_server.api.base import Call, Service, invalid_scroll
+from otel_events.clearml_server.api.reads.asked import one_owner
+from otel_events.clearml_server.api.reads.navigation import one_each
+from otel_events.clearml_server.store import IMAGE, PLOT, Owner, Series
+
+_MAX_VARIANTS = 100
+
+
+class _Spot(msgspec.Struct):
+    """One image variant, or one plot metric with all its variants, and the iterations that can be seen."""
+
+    name: tuple[str, str]
+    series: list[Series]
+    low: int
+    high: int
+
+
+class SampleScroll(msgspec.Struct):
+    type: str
+    owner: Owner
+    metric: str
+    current_only: bool
+    spots: list[_Spot]
+    """By name."""
+    at: tuple[int, tuple[str, str]] | None = None
+
+
+def get_debug_image_sample(service: Service, call: Call) -> dict[str, Any]:
+    return _image(*_get(service, call, IMAGE, (call.data["metric"], call.data["variant"])))
+
+
+def next_debug_image_sample(service: Service, call: Call) -> dict[str, Any]:
+    return _image(*_next(service, call, IMAGE))
+
+
+def get_plot_sample(service: Service, call: Call) -> dict[str, Any]:
+    return _plots(*_get(service, call, PLOT, (call.data["metric"], "")))
+
+
+def next_plot_sample(service: Service, call: Call) -> dict[str, Any]:
+    return _plots(*_next(service, call, PLOT))
+
+
+_Found = tuple[str, _Spot | None, list[dict[str, Any]]]
+
+
+def _image(scroll_id: str, spot: _Spot | None, events: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"scroll_id": scroll_id, "event": events[0] if events else None} | _span(spot)
+
+
+def _plots(scroll_id: str, spot: _Spot | None, events: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"scroll_id": scroll_id, "events": events} | _span(spot)
+
+
+def _span(spot: _Spot | None) -> dict[str, Any]:
+    return {"min_iteration": spot and spot.low, "max_iteration": spot and spot.high}
+
+
+def _get(service: Service, call: Call, kind: str, name: tuple[str, str]) -> _Found:
+    owner = one_owner(service, call)
+    state, scroll_id = _state(service, call, kind, owner)
+    spot = next((one for one in state.spots if one.name == name), None)
+    events: list[dict[str, Any]] = []
+    if spot is not None:
+        at = _newest(service, spot, call.data.get("iteration"))
+        if at is not None:
+            state.at, events = (at, spot.name), _events(service, spot, at)
+    return service.scrolls.put(state, scroll_id), spot, events
+
+
+def _state(service: Service, call: Call, kind: str, owner: Owner) -> tuple[SampleScroll, str | None]:
+    """The state of the scroll, or a new one where it is unknown or expired; with fresh spots after a refresh."""
+    metric = call.data["metric"]
+    scroll_id = call.data.get("scroll_id")
+    state = service.scrolls.get(scroll_id, SampleScroll)
+    if state is None or state.type != kind:
+        current_only = call.data["navigate_current_metric"]
+        return SampleScroll(kind, owner, metric, current_only, _spots(service, kind, owner, metric, current_only)), None
+    if state.owner != owner or (state.current_only and state.metric != metric):
+        raise invalid_scroll(scroll_id)
+    current_only = call.data["navigate_current_metric"]
+    if call.data["refresh"] or current_only != state.current_only:
+        state.current_only, state.metric = current_only, metric
+        state.spots = _spots(service, kind, owner, metric, state.current_only)
+    return state, scroll_id
+
+
+def _spots(service: Service, kind: str, owner: Owner, metric: str, current_only: bool) -> list[_Spot]:
+    grouped: dict[tuple[str, str], list[Series]] = {}
+    for series in service.store.series([owner], (kind,), {metric: ()} if current_only else None):
+        name = (series.metric, series.variant if kind == IMAGE else "")
+        grouped.setdefault(name, []).append(series)
+    spots = []
+    for name, group in sorted(grouped.items()):
+        spans = [span for span in map(service.store.span, group) if span.points]
+        if spans:
+            low, high = min(int(of.low or 0) for of in spans), max(int(of.high or 0) for of in spans)
+            spots.append(_Spot(name, group[:_MAX_VARIANTS], low, high))
+    return spots
+
+
+def _next(service: Service, call: Call, kind: str) -> _Found:
+    scroll_id = call.data.get("scroll_id")
+    owner = one_owner(service, call)
+    state = service.scrolls.get(scroll_id, SampleScroll)
+    if state is None or (state.type, state.owner) != (kind, owner):
+        raise invalid_scroll(scroll_id)
+    place = _neighbour(service, state, call.data["navigate_earlier"], call.data["next_iteration"])
+    kept = service.scrolls.put(state, scroll_id)
+    if place is None:
+        return kept, None, []
+    spot = next(one for one in state.spots if one.name == place[1])
+    state.at = place
+    return kept, spot, _events(service, spot, place[0])
+
+
+def _neighbour(
+    service: Service, state: SampleScroll, earlier: bool, next_iteration: bool
+) -> tuple[int, tuple[str, str]] | None:
+    """The place before or after the state's; None at the end, or where nothing was found yet."""
+    if state.at is None:
+        return None
+    at, name = state.at
+    if not next_iteration:
+        beside = [one for one in state.spots if (one.name < name if earlier else one.name > name)]
+        here = [(at, one.name) for one in beside if _has(service, one, at)]
+        if here:
+            return max(here) if earlier else min(here)
+    places = [(found, one.name) for one in state.spots if (found := _beyond(service, one, at, earlier)) is not None]
+    if not places:
+        return None
+    return max(places) if earlier else min(places)
+
+
+def _has(service: Service, spot: _Spot, at: int) -> bool:
+    return at >= spot.low and bool(service.store.iterations(spot.series, newest=1, low=at, high=at))
+
+
+def _beyond(service: Service, spot: _Spot, at: int, earlier: bool) -> int | None:
+    """The iteration of the spot that is nearest to ``at`` on that side."""
+    low, high = (spot.low, at - 1) if earlier else (max(spot.low, at + 1), None)
+    return _first(service.store.iterations(spot.series, newest=1, low=low, high=high, up=not earlier))
+
+
+def _newest(service: Service, spot: _Spot, iteration: int | None) -> int | None:
+    return _first(service.store.iterations(spot.series, newest=1, low=spot.low, high=iteration))
+
+
+def _first(found: Iterable[int]) -> int | None:
+    return next(iter(found), None)
+
+
+def _events(service: Service, spot: _Spot, at: int) -> list[dict[str, Any]]:
+    return [event for series in spot.series for event in one_each(service.store.reports([series], low=at, high=at))]

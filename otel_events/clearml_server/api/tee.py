@@ -1,0 +1,250 @@
+"""The tee: stands in front of a real ClearML server, passes every call on as it is, and reads what tells of runs.
+
+Bodies and answers are streamed. A copy of what ``tasks.*`` and ``events.add*`` calls say becomes a record of source
+``clearml`` once the server answered 200 and the client has the answer. Failing open: whatever goes wrong with the copy
+(no room, no journal, a fault) is counted, and the call is not touched.
+
+Of the headers only those of the connection are our own (RFC 9110, 7.6.1) and ``Host``; where an answer is read,
+``Accept-Encoding`` names no coding that we cannot read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import httpx
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from otel_events.clearml_server.api import wire
+from otel_events.clearml_server.api.app import WORKER_HEADERS
+from otel_events.clearml_server.api.base import ApiError
+from otel_events.gateway.gateway import Gateway
+from otel_events.intake.records import Record
+from otel_events.model.errors import ConfigError
+from otel_events.server.ingest import ENCODINGS, Budget, Held, Limits
+from otel_events.sources.clearml.decode import tells
+
+log = logging.getLogger("otel_events.clearml")
+
+OF_A_CONNECTION = frozenset(
+    (
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
+        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    )
+)
+DROPPED = "clearml_tee"
+"""``reason`` of otel_events_dropped_total: calls that were passed on and not read."""
+FAULT = "clearml_tee"
+"""``what`` of otel_events_faults_total: the same, by a fault of ours."""
+TIMEOUT = httpx.Timeout(300.0, connect=10.0, pool=10.0)
+CONNECTIONS = httpx.Limits(max_connections=512, max_keepalive_connections=64)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def routes(upstream: str, gateway: Gateway, limits: Limits = Limits()) -> list[BaseRoute]:  # noqa: B008 - immutable
+    """One route that takes every path: put it last. ``upstream``: the API server's URL, ``https://api.clear.ml``.
+
+    ConfigError where that is no http(s) URL. Nothing to close: connections end with the event loop.
+    """
+    return [Route("/{path:path}", Tee(_checked(upstream), gateway, limits))]
+
+
+def _checked(upstream: str) -> httpx.URL:
+    try:
+        url = httpx.URL(upstream)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ConfigError(f"--clearml-upstream {upstream[:200]!r} is no URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        raise ConfigError(f"--clearml-upstream {upstream[:200]!r}: name the API server as https://host[:port]")
+    return url
+
+
+class Copy:
+    """What is kept of one call while it streams by: nothing any more once there is no room."""
+
+    def __init__(self, at: wire.Asked, worker: str, query: str, held: Held, limit: int) -> None:
+        self.at, self.worker, self.query = at, worker, query
+        self.body, self.answer = bytearray(), bytearray()
+        self.encoding = ""
+        self.whole = self.full = False
+        """``whole``: the server said 200, and all of it is here; ``full``: there was no room."""
+        self._held, self._limit = held, limit
+
+    def take(self, part: bytearray, chunk: bytes) -> None:
+        if self.full:
+            return
+        self.full = len(self.body) + len(self.answer) + len(chunk) > self._limit
+        try:
+            self._held.take(len(chunk))
+        except HTTPException:
+            self.full = True
+        if self.full:
+            self.body.clear()
+            self.answer.clear()
+        else:
+            part += chunk
+
+    def record(self, now: float) -> bytes:
+        """The call as a record (sources/clearml). ApiError, HTTPException for what is no call's content."""
+        read = ENCODINGS[self.encoding]()
+        answer = b"".join(_capped(read.feed(bytes(self.answer)), self._limit))
+        read.finish()
+        return msgspec.json.encode(
+            {
+                "t": now,
+                "endpoint": self.at.name,
+                "version": self.at.version,
+                "body": self._body(),
+                "status": 200,
+                "resp": {"data": wire.fields(answer).get("data")},
+                "worker": self.worker,
+            }
+        )
+
+    def _body(self) -> dict[str, Any]:
+        body = bytes(self.body)
+        if self.at.name == "events.add_batch":
+            return {"events": wire.lines(body)}
+        return wire.fields(body) | wire.arguments(self.query)
+
+
+def _capped(pieces: Iterable[bytes], limit: int) -> Iterable[bytes]:
+    for piece in pieces:
+        limit -= len(piece)
+        if limit < 0:
+            raise HTTPException(413, "the unpacked answer is too long")
+        yield piece
+
+
+class Tee:
+    """One upstream, as an ASGI application of one event loop."""
+
+    def __init__(self, upstream: httpx.URL, gateway: Gateway, limits: Limits) -> None:
+        self._upstream, self._gateway, self._limits = upstream, gateway, limits
+        self._budget = Budget(limits.in_flight)
+        self._client: httpx.AsyncClient | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        with self._budget.held() as held:
+            copy = self._copy(request, held)
+            answer = await self._answer(request, copy)
+            await answer(scope, receive, send)
+            if copy is not None:
+                await self._tell(copy)
+
+    def _copy(self, request: Request, held: Held) -> Copy | None:
+        """Where to put what this call tells; None for one that tells nothing of a run."""
+        try:
+            at = wire.asked(request.url.path)
+        except ApiError:
+            return None
+        if not tells(at.name):
+            return None
+        worker = next((request.headers[one] for one in WORKER_HEADERS if one in request.headers), "")
+        return Copy(at, worker, request.url.query, held, self._limits.body)
+
+    async def _answer(self, request: Request, copy: Copy | None) -> Response:
+        try:
+            answer = await self._open().send(self._forwarded(request, copy), stream=True)
+        except httpx.HTTPError as error:
+            log.warning("ClearML's server at %s did not answer: %s", self._upstream, str(error) or type(error).__name__)
+            told = ApiError(502, 0, f"the ClearML server behind this gateway did not answer ({type(error).__name__})")
+            return Response(wire.envelope(None, None, {}, told), 502, media_type="application/json")
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        streamed = StreamingResponse(_passed(answer, copy), answer.status_code)
+        streamed.raw_headers = _kept(answer.headers.raw)
+        return streamed
+
+    def _forwarded(self, request: Request, copy: Copy | None) -> httpx.Request:
+        scope = request.scope
+        path = self._upstream.raw_path.rstrip(b"/") + (scope.get("raw_path") or scope["path"].encode())
+        if scope["query_string"]:
+            path += b"?" + scope["query_string"]
+        headers = [(name, value) for name, value in _kept(request.headers.raw) if name != b"host"]
+        if copy is not None:
+            headers = [(name, _readable(value) if name == b"accept-encoding" else value) for name, value in headers]
+        has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
+        content = _read(request, copy) if has_body else None
+        url = self._upstream.copy_with(raw_path=path)
+        extensions = {"timeout": TIMEOUT.as_dict()}
+        return httpx.Request(request.method, url, headers=headers, content=content, extensions=extensions)
+
+    def _open(self) -> httpx.AsyncClient:
+        """The client, and a task that closes it when the event loop ends its tasks."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=TIMEOUT, limits=CONNECTIONS, trust_env=False)
+            self._keeper = asyncio.get_running_loop().create_task(_keep(self._client))
+        return self._client
+
+    async def _tell(self, copy: Copy) -> None:
+        """The client has its answer by now; nothing here reaches it."""
+        if not copy.whole:
+            return  # refused by the server, or the client has gone: it will send the same again
+        try:
+            if copy.full:
+                self._gateway.dropped(DROPPED, 1)
+            else:
+                await run_in_threadpool(self._ingest, copy)
+        except Exception:
+            log.exception("a call of %s was passed on and could not be read", copy.at.name)
+            self._gateway.faulted(FAULT, 1)
+
+    def _ingest(self, copy: Copy) -> None:
+        self._gateway.ingest("clearml", [Record(copy.record(time.time()), "", copy.at.name)])
+
+
+async def _keep(client: httpx.AsyncClient) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await client.aclose()
+
+
+async def _read(request: Request, copy: Copy | None) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        if copy is not None:
+            copy.take(copy.body, chunk)
+        if chunk:
+            yield chunk
+
+
+async def _passed(answer: httpx.Response, copy: Copy | None) -> AsyncIterator[bytes]:
+    """The answer's bytes as they come, still packed."""
+    try:
+        async for chunk in answer.aiter_raw():
+            if copy is not None and answer.status_code == 200:
+                copy.take(copy.answer, chunk)
+            yield chunk
+        if copy is not None:
+            copy.encoding = answer.headers.get("content-encoding", "").strip().lower()
+            copy.whole = answer.status_code == 200
+    finally:
+        await answer.aclose()
+
+
+def _kept(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Without those of the connection, and those that ``Connection`` names."""
+    found = [(name.lower(), value) for name, value in headers]
+    named = {one.strip().lower() for name, value in found if name == b"connection" for one in value.split(b",")}
+    return [(name, value) for name, value in found if name not in OF_A_CONNECTION and name not in named]
+
+
+def _readable(accepted: bytes) -> bytes:
+    """Of the codings that the client takes, those that we can read too."""
+    codings = [one.strip() for one in accepted.split(b",")]
+    known = [one for one in codings if one.partition(b";")[0].strip().lower() == b"gzip"]
+    return b", ".join(known) or b"identity"

@@ -1,0 +1,162 @@
+"""Requests and answers as bytes: paths and versions, query arguments, bodies, the envelope.
+
+Rules of the recorded server (2.3.0, API 2.34): any method, the body is JSON whatever its type says, but exactly
+``application/json-lines``; query arguments go over the body's fields.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from otel_events.clearml_server.api.base import ApiError, Version, failed_validation, parsed
+from otel_events.model.nesting import shallow
+
+NEWEST: Version = (2, 34)
+LINES = "application/json-lines"
+MALFORMED = "The browser (or proxy) sent a request that this server could not understand."
+MAX_ARGUMENTS = 1_000
+
+_PATH = re.compile(r"/?(?:v(?P<version>\d{1,6}\.\d{1,6})/)?(?P<name>[\w-]{1,100}\.[\w-]{1,100})/?", re.ASCII)
+_WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
+_FRACTION = re.compile(r"-?\d{1,18}\.\d{1,18}", re.ASCII)
+_WORDS = {"true": True, "false": False}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The endpoint of a path and the version that it asks for, as it was written."""
+
+    name: str
+    version: str
+
+    @property
+    def number(self) -> Version:
+        return parsed(self.version)
+
+
+def asked(path: str) -> Asked:
+    """ApiError 400/0 for a path that is no endpoint's; the newest version where none is told."""
+    found = _PATH.fullmatch(path)
+    if not found:
+        raise ApiError(400, 0, f"Invalid request path {path[:200]}")
+    return Asked(found["name"], found["version"] or told(NEWEST))
+
+
+def told(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def arguments(query: str) -> dict[str, Any]:
+    """Query arguments as fields: numbers and booleans by their look, ``a[]`` and repeats as lists, dots nest."""
+    found: dict[str, Any] = {}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_ARGUMENTS)
+    except ValueError as error:
+        raise ApiError(400, 0, f"too many query arguments: {MAX_ARGUMENTS} at most") from error
+    for name, text in pairs:
+        _put(found, name, _value(text))
+    return found
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _FRACTION.fullmatch(text) else text
+
+
+def _put(found: dict[str, Any], name: str, value: Any) -> None:
+    *outer, last = name.split(".")[:10]
+    for part in outer:
+        inner = found.setdefault(part, {})
+        if not isinstance(inner, dict):
+            return
+        found = inner
+    if last.endswith("[]"):
+        held = found.setdefault(last[:-2], [])
+        if isinstance(held, list):
+            held.append(value)
+    elif last in found:
+        held = found[last]
+        found[last] = [*held, value] if isinstance(held, list) else [held, value]
+    else:
+        found[last] = value
+
+
+def fields(body: bytes) -> dict[str, Any]:
+    """A JSON body; nothing counts as {}. ApiError 400/0 where it is no JSON, 400/12 where it is no object."""
+    if not body.strip():
+        return {}
+    found = _decoded(body)
+    if not isinstance(found, dict):
+        raise failed_validation(f"the body must be an object, found: {type(found).__name__}")
+    return found
+
+
+def lines(body: bytes) -> list[dict[str, Any]]:
+    """Objects, one a line. A blank or bad line refuses all, as the recorded server does; a last newline is fine."""
+    text = body.replace(b"\r\n", b"\n").removesuffix(b"\n")
+    if not text:
+        return []
+    found = [_decoded(line) for line in text.split(b"\n")]
+    for one in found:
+        if not isinstance(one, dict):
+            raise ApiError(400, 0, f"json lines must contain objects, found: {type(one).__name__}")
+    return found
+
+
+_BARE = re.compile(rb"\b(?:NaN|-?Infinity)\b")
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        shallow(text)
+    except msgspec.DecodeError as error:
+        raise ApiError(400, 0, MALFORMED) from error
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        if not _BARE.search(text):
+            raise ApiError(400, 0, MALFORMED) from error
+    return _lenient(text)
+
+
+def _lenient(text: bytes) -> Any:
+    """JSON with NaN or Infinity in it, as Python's own encoder writes: the value is refused later, not the batch."""
+    import json  # the slow way, for what the fast one refuses
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, 0, MALFORMED) from error
+
+
+def envelope(at: Asked | None, actual: Version | None, data: Mapping[str, Any], error: ApiError | None = None) -> bytes:
+    """The answer. A version below 2.1 is a number in it, as in the recorded server's."""
+    number = uuid.uuid4().hex
+    numeric = at is None or at.number < (2, 1)
+    meta = {
+        "id": number,
+        "trx": number,
+        "endpoint": {
+            "name": at.name if at else "",
+            "requested_version": _shown(at.version if at else "1.0", numeric),
+            "actual_version": _shown(told(actual), numeric) if actual else None,
+        },
+        "result_code": error.code if error else 200,
+        "result_subcode": error.subcode if error else 0,
+        "result_msg": error.message[:10_000] if error else "OK",
+        "error_stack": None,
+        "error_data": {},
+    }
+    return msgspec.json.encode({"meta": meta, "data": {} if error else data})
+
+
+def _shown(version: str, numeric: bool) -> str | float:
+    return float(version) if numeric else version

@@ -1,0 +1,134 @@
+"""ClearML beside the gateway: its API over a store, with a file server; or a tee in front of a real server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from otel_events.clearml_server.api import (
+    add,
+    app,
+    files,
+    models,
+    projects,
+    queues,
+    services,
+    task_parts,
+    tasks,
+    tee,
+    transitions,
+)
+from otel_events.clearml_server.api.access import COMPANY, KEY_VARIABLE, SECRET_VARIABLE, Access, signing_key
+from otel_events.clearml_server.api.base import Endpoint, Service
+from otel_events.clearml_server.api.folder import Bounds, Folder
+from otel_events.clearml_server.api.reads import table
+from otel_events.clearml_server.store import Keeper, SqliteStore
+from otel_events.clearml_server.store import Limits as Retention
+from otel_events.gateway.gateway import Gateway
+from otel_events.intake.records import Record
+from otel_events.model.errors import ConfigError
+from otel_events.server.auth import is_loopback
+from otel_events.server.ingest import Limits
+from otel_events.server.run import Beside, bind, url
+
+log = logging.getLogger("otel_events.clearml")
+
+SOURCE = "clearml"
+LIMITS = Limits(idle_time=30.0, connections=512)
+"""A client keeps several connections open, and asks every few seconds."""
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *(*add.ENDPOINTS, *table.ENDPOINTS, *tasks.ENDPOINTS, *task_parts.ENDPOINTS),
+    *(*transitions.ENDPOINTS, *projects.ENDPOINTS, *models.ENDPOINTS, *queues.ENDPOINTS),
+    *services.ENDPOINTS,
+)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Where to listen and to keep. ``credentials``: secret by key. ``age``: seconds, None for ever; sizes in bytes."""
+
+    host: str
+    port: int
+    files_port: int
+    store: Path
+    files: Path
+    credentials: Mapping[str, str] = {}
+    upstream: str = ""
+    """The API server to stand in front of, instead of being one."""
+    age: float | None = None
+    store_bytes: int = 10 << 30
+    files_bytes: int = 10 << 30
+
+    def __repr__(self) -> str:
+        return f"Settings(host={self.host!r}, port={self.port}, store={str(self.store)!r})"
+
+
+@contextmanager
+def opened(settings: Settings, gateway: Gateway) -> Iterator[list[Beside]]:
+    """What is to be served, until the end of ``with``. ConfigError, StoreError."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(bind(settings.host, settings.port, "--clearml-port"))
+        if settings.upstream:
+            yield [Beside(Starlette(routes=tee.routes(settings.upstream, gateway)), listener, LIMITS)]
+            return
+        files_listener = stack.enter_context(bind(settings.host, settings.files_port, "--clearml-files-port"))
+        files_url = url(settings.host, files_listener.getsockname()[1])
+        api, file_server = stack.enter_context(_kept(settings, gateway, files_url))
+        yield [Beside(api, listener, LIMITS), Beside(file_server, files_listener, LIMITS)]
+
+
+@contextmanager
+def _kept(settings: Settings, gateway: Gateway, files_url: str) -> Iterator[tuple[ASGIApp, ASGIApp]]:
+    """The API and the file server over their places, which are held to their limits meanwhile."""
+    host = settings.host
+    if not settings.credentials and not is_loopback(host):
+        told = f"--host {host} lets other machines log in, and no credentials are set: "
+        raise ConfigError(f"{told}set {KEY_VARIABLE} and {SECRET_VARIABLE}, or --clearml-credentials FILE")
+    folder = Folder(settings.files, Bounds(total=settings.files_bytes))
+    with closing(SqliteStore(settings.store, max_bytes=settings.store_bytes)) as store:
+        access = Access(settings.credentials, signing_key(store))
+        service = Service(
+            store,
+            COMPANY,
+            app.now_ms,
+            time.monotonic,
+            offering(gateway),
+            files_url,
+            refused=lambda events: gateway.dropped("clearml_refused", events),
+        )
+        with _held(settings, gateway, store, folder):
+            yield app.create(service, access, ENDPOINTS, host, LIMITS), files.create(folder, access, host, LIMITS)
+
+
+@contextmanager
+def _held(settings: Settings, gateway: Gateway, store: SqliteStore, folder: Folder) -> Iterator[None]:
+    age = None if settings.age is None else int(settings.age * 1000)
+    limits = Retention(max_age_ms=age, max_bytes=settings.store_bytes)
+    running: list[Keeper | files.Sweeper] = [
+        Keeper(store, limits, removed=lambda reason, events: gateway.dropped(f"clearml_{reason}", events))
+    ]
+    if settings.age is not None:
+        running.append(files.Sweeper(folder, settings.age))
+    for one in running:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in running:
+            one.stop()
+
+
+def offering(gateway: Gateway) -> Callable[[Mapping[str, Any]], None]:
+    """Takes a call that changed something, on disk in the journal when it returns. JournalError."""
+
+    def offer(call: Mapping[str, Any]) -> None:
+        gateway.ingest(SOURCE, [Record(msgspec.json.encode(call), "", str(call["endpoint"]))])
+
+    return offer

@@ -1,0 +1,124 @@
+"""Scalar series: bounds, histograms, the newest value, single values."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from otel_events.clearml_server.store.model import SINGLE_VALUE, Bounds, Series
+from otel_events.clearml_server.store.read import Events
+
+_WIDEST = 1 << 61
+"""Buckets are no wider: keys of any 64-bit iteration stay 64-bit numbers."""
+_FLOAT32 = "ifnull((p.value * 536870913.0) - ((p.value * 536870913.0) - p.value), p.value)"
+"""The value rounded to 24 bits, as ClearML's index keeps it: Veltkamp's splitting with 2^29 + 1. A product beyond the
+range of a double has no difference, which is null: such values stay as they are."""
+_SERIES = "p.series = :series AND p.slot = 0"
+_POINTS = f"{_SERIES} AND p.iter <> {SINGLE_VALUE}"
+_MOD = "((({0} % :width) + :width) % :width)"
+"""SQL's own % takes the sign of the dividend."""
+_KEY = f"({{0}} - {_MOD})"
+_FIRST = f"CASE WHEN p.iter > 0 OR p.iter + {2**63 - 1} >= {_MOD} - 1 THEN {_KEY} ELSE {1 - 2**63} - 1 END".format(
+    "p.iter"
+)
+"""The key of an iteration's bucket; that of the lowest ones would be below 64 bits, where integers become floats."""
+
+_WALK = f"""
+WITH RECURSIVE walk(k) AS (
+  SELECT * FROM (SELECT {_FIRST} FROM point p WHERE {{points}} ORDER BY p.iter LIMIT 1)
+  UNION ALL
+  SELECT (
+    SELECT {_FIRST} FROM point p WHERE {_SERIES} AND p.iter >= walk.k + :width {{skip}}
+    ORDER BY p.iter LIMIT 1
+  )
+  FROM walk WHERE walk.k IS NOT NULL
+)
+SELECT k, (SELECT avg({_FLOAT32}) FROM point p WHERE {_SERIES} AND p.iter >= {{low}} AND p.iter < k + :width {{skip}})
+FROM walk WHERE k IS NOT NULL
+"""
+"""From bucket to bucket along the clustered key: no sorting, empty buckets are stepped over."""
+_ABOVE = _WALK.format(points=f"{_SERIES} AND p.iter > {SINGLE_VALUE}", skip="", low=f"max(k, {SINGLE_VALUE} + 1)")
+_AROUND = _WALK.format(points=_POINTS, skip=f"AND p.iter <> {SINGLE_VALUE}", low="k")
+"""For a series that has points on both sides of SINGLE_VALUE; the test costs as much again as all the rest."""
+_BY_TIME = (
+    f"SELECT {_KEY.format('CAST(p.time AS INTEGER)')} k, avg({_FLOAT32}) FROM point p"
+    f" WHERE p.series = :series AND NOT (p.slot = 0 AND p.iter = {SINGLE_VALUE}) GROUP BY k ORDER BY k"
+)
+_EACH = "FROM json_each(?) j CROSS JOIN point p ON p.series = j.value AND p.slot = 0 AND p.iter ="
+_COLUMNS = "p.series, p.slot, p.iter, p.time, p.received, p.worker, p.value, p.extra"
+
+
+def float32(value: float) -> float:
+    """As a 32-bit float keeps it; beyond its range as is."""
+    try:
+        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return float(value)
+    return rounded
+
+
+def bounds(db: sqlite3.Connection, series: Series, axis: Literal["iter", "timestamp"]) -> Bounds:
+    """Points on the axis, the least, the greatest. By iteration: three look-ups, at any number of points."""
+    if axis == "timestamp":
+        row = db.execute(
+            "SELECT count(*), min(time), max(time) FROM point"
+            f" WHERE series = ? AND NOT (slot = 0 AND iter = {SINGLE_VALUE})",
+            (series.id,),
+        ).fetchone()
+        return Bounds(*row)
+    ends = f"SELECT p.iter FROM point p WHERE {_POINTS} ORDER BY p.iter"
+    low, high = (db.execute(f"{ends} {way} LIMIT 1", {"series": series.id}).fetchone() for way in ("ASC", "DESC"))
+    if low is None:
+        return Bounds(0, None, None)
+    others = db.execute(
+        "SELECT (SELECT count(*) FROM point WHERE series = :series AND slot > 0)"
+        f" + (SELECT count(*) FROM point WHERE series = :series AND slot = 0 AND iter = {SINGLE_VALUE})",
+        {"series": series.id},
+    ).fetchone()[0]
+    return Bounds(series.events - others, low[0], high[0])
+
+
+def histogram(
+    db: sqlite3.Connection, series: Series, axis: Literal["iter", "timestamp"], interval: int
+) -> tuple[list[int], list[float | None]]:
+    if axis == "iter" and interval == 1:
+        rows = db.execute(
+            f"SELECT p.iter, p.value FROM point p WHERE {_POINTS} ORDER BY p.iter",
+            {"series": series.id},
+        ).fetchall()
+        return [row[0] for row in rows], [None if row[1] is None else float32(row[1]) for row in rows]
+    text = _BY_TIME
+    if axis == "iter":
+        below = f"SELECT 1 FROM point WHERE series = ? AND slot = 0 AND iter < {SINGLE_VALUE} LIMIT 1"
+        text = _AROUND if db.execute(below, (series.id,)).fetchone() else _ABOVE
+    rows = db.execute(text, {"series": series.id, "width": min(interval, _WIDEST)}).fetchall()
+    return [int(row[0]) for row in rows], [row[1] for row in rows]
+
+
+def latest(
+    db: sqlite3.Connection, series: Sequence[Series], positive: bool
+) -> list[tuple[dict[str, Any], float] | None]:
+    """The point of each series' greatest iteration that has a value, with that value as float32."""
+    which = "q.value > 0" if positive else "q.value IS NOT NULL"
+    rows = db.execute(
+        f"SELECT {_COLUMNS} {_EACH} (SELECT q.iter FROM point q WHERE q.series = j.value AND q.slot = 0"
+        f" AND q.iter <> {SINGLE_VALUE} AND {which} ORDER BY q.iter DESC LIMIT 1)",
+        (_ids(series),),
+    ).fetchall()
+    events = Events(db, series)
+    found = {row[0]: (events.point(row), float32(row[6])) for row in rows}
+    return [found.get(s.id) for s in series]
+
+
+def single_values(db: sqlite3.Connection, series: Sequence[Series]) -> list[dict[str, Any]]:
+    rows = db.execute(f"SELECT {_COLUMNS} {_EACH} {SINGLE_VALUE}", (_ids(series),)).fetchall()
+    events = Events(db, series)
+    return [events.point(row) for row in rows]
+
+
+def _ids(series: Sequence[Series]) -> str:
+    return msgspec.json.encode([s.id for s in series]).decode()
