@@ -16,7 +16,6 @@ from starlette.types import ASGIApp
 from otel_events.clearml_server.api import (
     add,
     app,
-    files,
     models,
     projects,
     queues,
@@ -28,8 +27,9 @@ from otel_events.clearml_server.api import (
 )
 from otel_events.clearml_server.api.access import COMPANY, KEY_VARIABLE, SECRET_VARIABLE, Access, signing_key
 from otel_events.clearml_server.api.base import Endpoint, Service
-from otel_events.clearml_server.api.folder import Bounds, Folder
 from otel_events.clearml_server.api.reads import table
+from otel_events.clearml_server.files import routes as files
+from otel_events.clearml_server.files.folder import Bounds, Folder
 from otel_events.clearml_server.store import Keeper, SqliteStore
 from otel_events.clearml_server.store import Limits as Retention
 from otel_events.gateway.gateway import Gateway

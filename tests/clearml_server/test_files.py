@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_events.clearml_server.api import files
 from otel_events.clearml_server.api.access import Access
-from otel_events.clearml_server.api.folder import Bounds, FileError, Folder, parts
+from otel_events.clearml_server.files import routes as files
+from otel_events.clearml_server.files.folder import Bounds, FileError, Folder, parts
 from otel_events.model.errors import ConfigError
 from tests.clearml_server.running import running
 from tests.patience import PATIENCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from otel_events.clearml_server.api.folder import FileError, Folder, Upload, parts
+from otel_events.clearml_server.files.folder import FileError, Folder, Upload, parts
 
 MAX_FILES = 100
 """Of one request; the SDK sends one."""

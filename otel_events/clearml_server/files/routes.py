@@ -34,8 +34,8 @@ from starlette.types import ASGIApp
 
 from otel_events.clearml_server.api.access import Access
 from otel_events.clearml_server.api.base import ApiError
-from otel_events.clearml_server.api.folder import FileError, Folder
-from otel_events.clearml_server.api.upload import Form
+from otel_events.clearml_server.files.folder import FileError, Folder
+from otel_events.clearml_server.files.upload import Form
 from otel_events.server.answers import problem
 from otel_events.server.auth import Access as Bind
 from otel_events.server.auth import Guard

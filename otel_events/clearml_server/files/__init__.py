@@ -1,0 +1,1 @@
+"""The file server of ClearML: uploads, downloads, deletion."""
