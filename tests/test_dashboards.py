@@ -17,7 +17,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 
-from otel_events.core.metrics import FAMILIES
+from otel_events.core.metrics import all_families
+from otel_events.model.declared import all_traits
+
+FAMILIES = all_families(all_traits())
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "grafana" / "dashboards").glob("*.json")}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_events.sources.markdown import table
 from scripts import print_docs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,7 @@ def test_a_wrong_argument_prints_the_usage(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_cells_cannot_break_a_table() -> None:
-    assert print_docs.table(("a", "b"), [("x|y\nz", "")]) == "| a | b |\n| --- | --- |\n| x\\|y z | - |\n"
+    assert table(("a", "b"), [("x|y\nz", "")]) == "| a | b |\n| --- | --- |\n| x\\|y z | - |\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))

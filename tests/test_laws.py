@@ -14,6 +14,7 @@ from otel_events.core.logs import log
 from otel_events.core.spans import span
 from otel_events.core.traces import Closed, close_all, told
 from otel_events.model import telemetry
+from otel_events.model.declared import traits_of
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Report, Run
 from otel_events.model.telemetry import LogData, SpanData
 from tests.strategies import roots, runs
@@ -114,7 +115,7 @@ def told_in_order(draw: st.DrawFn) -> list[AnyEvent]:
 @given(told_in_order())
 def test_the_short_way_of_the_fold_gives_what_the_long_one_gives(events: list[AnyEvent]) -> None:
     short = fold._plain(events)
-    assert short is None or written([short]) == written(fold._general(events))
+    assert short is None or written([short]) == written(fold._general(events, traits_of(events[0].run.source)))
 
 
 def test_the_short_way_is_taken_for_what_nearly_all_runs_are() -> None:

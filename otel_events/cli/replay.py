@@ -21,18 +21,15 @@ from otel_events.otlp import from_env
 from otel_events.replay.replay import Summary
 from otel_events.replay.replay import replay as run_replay
 from otel_events.replay.sinks import FileSink, OtlpSink
-from otel_events.sources import SOURCES, decoder
-from otel_events.sources.clearml.session import is_session
-from otel_events.sources.clearml.session import records as session_parts
-from otel_events.sources.ray_workflow.files import is_storage
-from otel_events.sources.ray_workflow.poll import records as workflows
+from otel_events.sources import decoder, sources
+from otel_events.sources import source as source_of
 
 FEW = 10_000
 """Marks of repeats that the journal remembers: a replay leaves repeats to the fold, and its memory flat."""
 NAMED = 20
 """Refused records that are named one by one; the others are counted by reason."""
 
-Source = Annotated[str, typer.Argument(help=f"Whose records these are: {', '.join(SOURCES)}.")]
+Source = Annotated[str, typer.Argument(help=f"Whose records these are: {', '.join(sources())}.")]
 Paths = Annotated[
     list[str],
     typer.Argument(
@@ -72,7 +69,7 @@ def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> N
     """
     decoder(source)
     for path in paths:
-        if path != STDIN and not os.path.exists(path) and not _is_storage(source, path):
+        if path != STDIN and not os.path.exists(path) and _own(source, path) is None:
             raise ConfigError(f"no file or folder {shown(path)}: check the path (- reads standard input)")
     summary = _run(source, paths, out, journal)
     say(told(summary, out))
@@ -92,23 +89,18 @@ def _run(source: str, paths: list[str], out: str, journal: str) -> Summary:
         return run_replay(source, _records(source, paths), journal=kept, sink=sink, metrics=Metrics(), progress=bars)
 
 
-def _is_storage(source: str, path: str) -> bool:
-    return source == "ray-workflow" and is_storage(path)
-
-
 def _records(source: str, paths: list[str]) -> Iterator[Record | Refused]:
     for path in paths:
-        if _is_storage(source, path):
-            yield from (Record(body, where=where) for where, body in workflows(path))
-        elif source == "clearml" and path != STDIN and is_session(path):
-            yield from _session(path)
-        else:
-            yield from read([path])
+        own = _own(source, path) if path != STDIN else None
+        yield from read([path]) if own is None else own
 
 
-def _session(path: str) -> Iterator[Record | Refused]:
-    for where, body, reason, length in session_parts(path):
-        yield Refused(where, reason, body, length) if reason else Record(body, where=where)
+def _own(source: str, path: str) -> Iterator[Record | Refused] | None:
+    """The records of a thing of the source's own (a storage, a session); None where the path is none."""
+    if not source_of(source).read:
+        return None
+    own: Iterator[Record | Refused] | None = source_of(source).load("read")(path)
+    return own
 
 
 def told(summary: Summary, out: str) -> str:

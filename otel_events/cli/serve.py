@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
 
-from otel_events.cli import pollers
 from otel_events.cli.clearml import Options
 from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.cli.groups import grouped
+from otel_events.cli.readers import opened, option_groups
+from otel_events.cli.recorded import JournalRecorded
 from otel_events.cli.serving import Plan, ended, log_to_stderr, serve_until_signal
 from otel_events.gateway.gateway import GatewayConfig
 from otel_events.gateway.state import Timing
 from otel_events.otlp import from_env
 from otel_events.server.auth import TOKEN_VARIABLE, access
 from otel_events.server.run import bind
+from otel_events.sources.source import ServeOptions, Serving
 
 SECOND = 1_000_000_000
 DAY = 24 * 3600 * SECOND
@@ -57,9 +60,10 @@ Console = Annotated[
     ),
 ]
 
+Seconds = Annotated[float, typer.Option("--poll", metavar="SECONDS", min=0.2, help="Time between two polls.")]
 
-@grouped
-def serve(
+
+def _serve(
     host: Host = "127.0.0.1",
     port: Port = PORT,
     journal: JournalOption = "",
@@ -72,7 +76,8 @@ def serve(
     keep_records: Records = False,
     stat_tag: StatTags = None,
     console: Console = "off",
-    asked: pollers.Options = pollers.Options(),  # noqa: B008 - immutable
+    more: Sequence[ServeOptions] = (),
+    poll: Seconds = 5.0,
     clearml: Options = Options(),  # noqa: B008 - immutable
 ) -> None:
     """Take events over HTTP, keep them in the journal, send OTLP, serve metrics; until SIGTERM.
@@ -101,7 +106,12 @@ def serve(
         path, from_env(os.environ), timing, max_bytes=journal_mib << 20, max_age=int(journal_days * DAY),
         keep_records=keep_records, stat_tags=tuple(stat_tag or ()),
     )  # fmt: skip
-    stored, polled = asked.places(path, config.max_age)
-    plan = Plan(config, rules, console, drain, polled, asked.poll, stored, clearml)
+    readers = opened(more, Serving(os.environ, JournalRecorded(path), config.max_age))
+    plan = Plan(config, rules, console, drain, readers, poll, clearml)
     with bind(host, port) as listener:
         say(ended(serve_until_signal(plan, listener)))
+
+
+serve = grouped(_serve, option_groups())
+"""The command, with the options of all sources that are installed."""
+serve.__name__ = "serve"

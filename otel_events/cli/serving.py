@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from socket import socket
 
@@ -15,12 +14,12 @@ from starlette.routing import BaseRoute
 from otel_events.cli import clearml
 from otel_events.cli.common import say
 from otel_events.gateway.gateway import Gateway, GatewayConfig, Unsent
-from otel_events.gateway.poll import Poll, Polled
+from otel_events.gateway.poll import Poll
 from otel_events.inprocess.structured import teller
 from otel_events.server import metadata, ray
 from otel_events.server.auth import Access
 from otel_events.server.run import run, url
-from otel_events.sources.ray_workflow.files import Files
+from otel_events.sources.source import Readers
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -30,9 +29,8 @@ class Plan(msgspec.Struct, frozen=True):
     rules: Access
     console: str
     drain: float
-    polled: Sequence[Polled]
+    readers: Readers
     poll: float
-    storages: Sequence[Files]
     clearml: clearml.Options
 
 
@@ -41,10 +39,10 @@ def serve_until_signal(plan: Plan, listener: socket) -> Unsent:
     gateway = opened(plan.config, plan.console)
     try:
         with clearml.opened(plan.clearml, plan.rules.host, plan.config.journal, gateway, os.environ) as beside:
-            polling = Poll(gateway, plan.polled, plan.poll)
+            polling = Poll(gateway, plan.readers.polled, plan.poll)
             host, port = plan.rules.host, listener.getsockname()[1]
             told = f"listening on {url(host, port)}, journal {plan.config.journal}{clearml.told(beside)}"
-            more = endpoints(gateway, plan.config.journal, plan.storages)
+            more = endpoints(gateway, plan.config.journal, plan.readers)
             try:
                 return run(
                     gateway, listener, plan.rules, plan.drain,
@@ -76,9 +74,9 @@ def begin(polling: Poll, told: str) -> None:
     polling.start()
 
 
-def endpoints(gateway: Gateway, journal: Path, storages: Sequence[Files]) -> list[BaseRoute]:
+def endpoints(gateway: Gateway, journal: Path, readers: Readers) -> list[BaseRoute]:
     """Routes of sources and queries that have endpoints of their own."""
-    return [*ray.routes(gateway), *metadata.routes(journal, storages)]
+    return [*ray.routes(gateway), *metadata.routes(journal, readers.storages)]
 
 
 def ended(left: Unsent) -> str:

@@ -13,52 +13,18 @@ from operator import attrgetter
 
 import msgspec
 
+from otel_events.model.declared import traits_of
 from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
-
-LEGAL_BACKWARDS: frozenset[tuple[str, str]] = frozenset({("flyte", "task"), ("flyte", "node"), ("ray", "task")})
-"""(source, kind) whose running may go back to pending: flyteadmin accepts it of tasks and nodes; of a Ray task its
-owner tells of the queue and a worker of the run, each by its own clock."""
+from otel_events.model.traits import KindTraits, Traits, TraitsOf
 
 ILLEGAL: frozenset[tuple[str, str]] = frozenset(
     {("running", "pending"), ("finalizing", "pending"), ("finalizing", "running"), ("finalizing", "paused")}
 )
 """(from, to) that no source should make; counted, never raised."""
 
-ECHOES: frozenset[tuple[str, str, str, str]] = frozenset(
-    {
-        *(("ray", "task", outcome, "finalizing") for outcome in ("succeeded", "failed", "crashed", "cancelled")),
-        ("ray", "task", "succeeded", "cancelled"),
-        ("ray", "task", "cancelled", "succeeded"),
-        ("ray", "task", "succeeded", "running"),
-        ("clearml", "task", "succeeded", "cancelled"),
-        *(("clearml", "task", ended, told) for ended in ("failed", "cancelled") for told in ("succeeded", "cancelled")),
-    }
-)
-"""(source, kind, outcome, phase told after it) that are no surprise: a Ray worker tells that a task's function was
-left, or interrupted, and its owner that the task is FINISHED, each by its own clock; 2.52 tells the second creation of
-an actor as RUNNING of the first. A ClearML task that ended may be published, deleted, or stopped once more."""
-
-ONLY_WHAT_RAN: frozenset[tuple[str, str]] = frozenset({("clearml", "task")})
-"""(source, kind) of which the same call begins the first attempt or another: what was reset before it ran, or is
-started while it runs, goes on; what ended, or is reset while it runs, begins again."""
-
-CANCEL_OVERRULES: frozenset[tuple[str, str]] = frozenset({("ray", "task")})
-"""(source, kind) whose success is a cancel where anybody told of one: a Ray worker tells of the cancel and the owner of
-the success, each by its own clock."""
-
-ABORT_MAY_BE_DEADLINE: frozenset[tuple[str, str]] = frozenset({("flyte", "task")})
-"""(source, kind) where `cancelled` is also what a deadline looks like: a later attempt or the parent proves it."""
-
 DEADLINE_PROOF: frozenset[str] = frozenset({"failed", "crashed", "timed_out", "succeeded"})
 """Outcomes of the parent that say: nobody aborted this run, so its abort was a deadline. Not of a parent task: an array
 that fails, or has enough successes, aborts what is left of its sub-tasks."""
-
-END_WITHOUT_OUTCOME: frozenset[tuple[str, str]] = frozenset({("ray", "workflow")})
-"""(source, kind) of roots whose `finalizing` is their last word where nobody else tells their outcome: a Ray job is
-FINISHED however it went."""
-
-ROOT_NAMES: frozenset[str] = frozenset({"ray"})
-"""Sources of which only the root tells the name of the workflow: the runs below it take it over."""
 
 INTERNAL = "otel_events.internal"
 """Attribute of a run that is the source's own machinery and nobody's work: it has no span and is in no metric."""
@@ -134,19 +100,29 @@ def _fuller(one: AnyEvent, other: AnyEvent) -> AnyEvent:
     return one if (len(ours), ours) >= (len(theirs), theirs) else other
 
 
-def attempts(events: Sequence[AnyEvent]) -> list[Attempt]:
-    """The attempts of one run, by number. An attempt without any phase change has ``start`` 0: it makes no span."""
-    plain = _plain(events) if events else None
-    return [plain] if plain else _general(events)
+def attempts(events: Sequence[AnyEvent], traits: TraitsOf = traits_of) -> list[Attempt]:
+    """The attempts of one run, by number.
 
+    Args:
+        events: the events of one run, in any order, with any repeats.
+        traits: the traits of a source by its name; by default those that the installed sources declare.
 
-def _general(events: Iterable[AnyEvent]) -> list[Attempt]:
-    in_order = ordered(events)
-    if not in_order:
+    Returns:
+        Its attempts. One without any phase change has ``start`` 0: it makes no span.
+    """
+    if not events:
         return []
+    plain = _plain(events)
+    return [plain] if plain else _general(events, traits(events[0].run.source))
+
+
+def _general(events: Iterable[AnyEvent], traits: Traits) -> list[Attempt]:
+    in_order = ordered(events)
     identity = _identity(in_order)
-    split = _split_counted(in_order) if all(e.run.attempt == 0 for e in in_order) else _split_told(in_order)
-    found = [_attempt(identity, number, members) for number, members in sorted(split.items())]
+    kind = traits.of(identity.kind)
+    counted = all(event.run.attempt == 0 for event in in_order)
+    split = _split_counted(in_order, kind) if counted else _split_told(in_order)
+    found = [_attempt(identity, number, members, kind) for number, members in sorted(split.items())]
     with_span = [one for one in found if one.start]
     created = min((one.start for one in with_span), default=0)
     running = min((one.first_running for one in with_span if one.first_running), default=0)
@@ -224,14 +200,14 @@ def _split_told(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
     return split
 
 
-def _split_counted(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
+def _split_counted(in_order: Sequence[AnyEvent], traits: KindTraits) -> dict[int, list[AnyEvent]]:
     """Attempts counted from the order of phases: ``next_attempt`` ends the one under way and begins another. Where
     nothing is known of one under way (its beginning was lost), the first attempt that is known counts as the first."""
     split: dict[int, list[AnyEvent]] = {1: []}
     number, before, over = 1, "", False
     for event in in_order:
         if type(event) is PhaseChange and event.phase in PHASES:
-            if begins_next(event, before):
+            if begins_next(event, before, traits):
                 if not over:
                     split[number].append(_gave_up(event))
                 number, over = number + 1, False
@@ -242,11 +218,11 @@ def _split_counted(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
     return split
 
 
-def begins_next(event: PhaseChange, before: str) -> bool:
+def begins_next(event: PhaseChange, before: str, traits: KindTraits) -> bool:
     """Whether a change ends the attempt under way, which is in phase ``before`` ("": none is), and begins the next."""
     if not event.next_attempt or not before:
         return False
-    if (event.run.source, event.run.kind) not in ONLY_WHAT_RAN:
+    if not traits.next_only_after_run:
         return True
     return PHASES[before].outcome or (before == "running" and event.phase == "pending")
 
@@ -258,20 +234,20 @@ def _gave_up(event: PhaseChange) -> PhaseChange:
     return msgspec.structs.replace(event, id=made, phase=phase, next_attempt=False, attributes={}, links=())
 
 
-def _attempt(identity: Run, number: int, members: Sequence[AnyEvent]) -> Attempt:
+def _attempt(identity: Run, number: int, members: Sequence[AnyEvent], traits: KindTraits) -> Attempt:
     run = identity if identity.attempt == number else msgspec.structs.replace(identity, attempt=number)
     attempt = Attempt(run, 0, 0, 0, "", "", None, [], [], [], [], [], {}, [])
     links: dict[Link, None] = {}
     previous = ""
     for event in members:
         if attempt.outcome:  # facts of the outcome's own moment sort before it, so this one is dated after it
-            _absorb(attempt, event)
+            _absorb(attempt, event, traits)
             continue
         if event.links:
             links.update(dict.fromkeys(event.links))
         if type(event) is PhaseChange:
             attempt.attributes.update(event.attributes)
-            previous = _enter(attempt, event, previous)
+            previous = _enter(attempt, event, previous, traits)
         else:
             # What a log, stat or report tells is of its moment and goes out with it; only a trace context is the run's.
             attempt.attributes.update((key, event.attributes[key]) for key in RESERVED if key in event.attributes)
@@ -285,17 +261,16 @@ def _attempt(identity: Run, number: int, members: Sequence[AnyEvent]) -> Attempt
 _LISTS = {Report: attrgetter("reports"), Stat: attrgetter("stats"), Log: attrgetter("logs")}
 
 
-def _absorb(attempt: Attempt, event: AnyEvent) -> None:
+def _absorb(attempt: Attempt, event: AnyEvent, traits: KindTraits) -> None:
     attempt.late.append(event)
     if isinstance(event, PhaseChange) and event.phase in PHASES:
-        run = attempt.run
-        if event.phase != attempt.outcome and (run.source, run.kind, attempt.outcome, event.phase) not in ECHOES:
+        if event.phase != attempt.outcome and (attempt.outcome, event.phase) not in traits.echoes:
             attempt.illegal += 1
         if len(attempt.phases) == 1 and not PHASES[event.phase].outcome:
             attempt.skewed = True
 
 
-def _enter(attempt: Attempt, event: PhaseChange, previous: str) -> str:
+def _enter(attempt: Attempt, event: PhaseChange, previous: str, traits: KindTraits) -> str:
     """Take one change of phase into the attempt; returns the phase it is in now."""
     info = PHASES.get(event.phase)
     if info is None:
@@ -311,8 +286,7 @@ def _enter(attempt: Attempt, event: PhaseChange, previous: str) -> str:
         attempt.error = event.error or (attempt.error if info.error else None)
     elif event.phase == "finalizing" and event.error:
         attempt.error = event.error
-    run = attempt.run
-    if (previous, event.phase) in ILLEGAL and (run.source, run.kind) not in LEGAL_BACKWARDS:
+    if (previous, event.phase) in ILLEGAL and not traits.may_go_back:
         attempt.illegal += 1
     return event.phase
 
@@ -330,27 +304,28 @@ def unknown_phase(event: PhaseChange) -> Log:
     )
 
 
-def settled(attempt: Attempt, has_later: bool, parent_outcome: str) -> str:
+def settled(attempt: Attempt, has_later: bool, parent_outcome: str, traits: TraitsOf = traits_of) -> str:
     """The outcome once the neighbours are known: an abort that a deadline caused is ``timed_out``, a success that was
-    told as cancelled too is that.
+    reported as cancelled too is that.
 
-    Flyte reports `@task(timeout=)` as task ABORTED; a later attempt, or a parent that ended otherwise than aborted,
-    proves the deadline (flyteplugins and propeller send no other sign).
+    Where a source reports a deadline as an abort, a later attempt, or a parent that ended otherwise than aborted,
+    proves the deadline.
     """
     run = attempt.run
-    if attempt.outcome == "succeeded" and attempt.late and (run.source, run.kind) in CANCEL_OVERRULES:
+    kind = traits(run.source).of(run.kind)
+    if attempt.outcome == "succeeded" and attempt.late and kind.cancel_overrules_success:
         cancelled = any(isinstance(event, PhaseChange) and event.phase == "cancelled" for event in attempt.late)
         return "cancelled" if cancelled else "succeeded"
     proven = has_later or (parent_outcome in DEADLINE_PROOF and run.parent_kind != "task")
-    if attempt.outcome == "cancelled" and proven and (run.source, run.kind) in ABORT_MAY_BE_DEADLINE:
+    if attempt.outcome == "cancelled" and proven and kind.abort_may_be_deadline:
         return "timed_out"
     return attempt.outcome
 
 
-def with_workflow(attempt: Attempt, workflow: str) -> Attempt:
+def with_workflow(attempt: Attempt, workflow: str, traits: TraitsOf = traits_of) -> Attempt:
     """The attempt with the workflow that its root told, where its source leaves it to the root."""
     run = attempt.run
-    if run.workflow or not workflow or run.source not in ROOT_NAMES:
+    if run.workflow or not workflow or not traits(run.source).workflow_from_root:
         return attempt
     return msgspec.structs.replace(attempt, run=msgspec.structs.replace(run, workflow=workflow))
 

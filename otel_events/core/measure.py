@@ -6,15 +6,9 @@ from otel_events.core.fold import INTERNAL, Attempt
 from otel_events.core.metrics import Metrics
 from otel_events.core.spans import NANO, Context
 from otel_events.core.traces import Closed
+from otel_events.model.declared import traits_of
 from otel_events.model.event import AnyEvent, Run, Stat
 from otel_events.model.telemetry import Exemplar
-
-RESTARTED = "RESTARTING"
-"""Ray's word for what ended all lives of an actor but the last."""
-
-NAMED_BEFORE = frozenset({"clearml"})
-"""Sources whose stats tell the id of a run alone. Their server takes them once the run was made, with its name, so the
-name is known by then; without it stats of all runs would be one series."""
 
 INCOMPLETE = "incomplete"
 """The ``outcome`` label of what was closed without one."""
@@ -23,7 +17,7 @@ INCOMPLETE = "incomplete"
 def count_event(metrics: Metrics, event: AnyEvent, run: Run, late: bool = False) -> None:
     """A new event of ``run``, as far as it is known: stats become families of their own; a late one is counted."""
     if isinstance(event, Stat):
-        metrics.stat(metrics.labels(run if run.source in NAMED_BEFORE else event.run), event)
+        metrics.stat(metrics.labels(run if traits_of(run.source).stats_need_names else event.run), event)
     if late:
         metrics.late(event.run.source)
 
@@ -40,8 +34,7 @@ def count_attempt(metrics: Metrics, closed: Closed) -> None:
     cache = attempt.attributes.get("otel_events.cache.status")
     if cache:
         metrics.cache(labels, str(cache))
-    if attempt.native == RESTARTED and attempt.run.source == "ray":
-        metrics.restarted(labels)
+    metrics.ended_as(labels, attempt.run, attempt.native)
     if attempt.illegal:
         metrics.illegal(attempt.illegal)
 

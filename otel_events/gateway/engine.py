@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from otel_events.core.fold import END_WITHOUT_OUTCOME, INTERNAL, ROOT_NAMES, Attempt, attempts, settled, with_workflow
+from otel_events.core.fold import INTERNAL, Attempt, attempts, settled, with_workflow
 from otel_events.core.logs import log
 from otel_events.core.measure import count_attempt, count_event, count_run
 from otel_events.core.metrics import Metrics
@@ -20,6 +20,7 @@ from otel_events.gateway.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, O
 from otel_events.gateway.unended import unended
 from otel_events.journal import Closing
 from otel_events.journal.pack import unpack
+from otel_events.model.declared import traits_of
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.model.identity import span_id
 from otel_events.model.telemetry import LogData
@@ -145,7 +146,7 @@ class Engine:
         for run in root.named_by(known):
             if count and run.id:
                 self._metrics.seen(run)
-        if known.run.id == known.run.root and known.run.source in ROOT_NAMES:
+        if known.run.id == known.run.root and traits_of(known.run.source).workflow_from_root:
             self._fold_cache.clear()
 
     def _events(self, root: OpenRoot, known: OpenRun) -> list[AnyEvent]:
@@ -185,7 +186,7 @@ class Engine:
             known.plain = known.plain and known.outcome == ""
             known.outcome, known.told_at = phase, now
             self._later(now + self._timing.grace, now, root.key, run.id, attempt or known.current)
-        elif phase == "finalizing" and run.id == run.root and (run.source, run.kind) in END_WITHOUT_OUTCOME:
+        elif phase == "finalizing" and run.id == run.root and traits_of(run.source).of(run.kind).finalizing_may_be_last:
             self._later(now + self._timing.orphans, now, root.key, "", 0)
 
     def _later(self, at: int, first: int, key: bytes, run: str, attempt: int) -> None:

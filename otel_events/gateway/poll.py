@@ -10,34 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
-
-import msgspec
 
 from otel_events.gateway.gateway import Gateway
 from otel_events.intake.records import Record
 from otel_events.model.errors import OtelEventsError
+from otel_events.sources.source import Polled
 
 _logger = logging.getLogger("otel_events")
-
-
-class Place(Protocol):
-    """Something that is polled. Called by one thread."""
-
-    def poll(self, now: int) -> Sequence[tuple[str, bytes]]:
-        """(where, record) of what is new; ``now`` in ns since the epoch. OtelEventsError: it cannot be asked now."""
-
-    def kept(self) -> None:
-        """What ``poll`` gave last is on disk."""
-
-
-class Polled(msgspec.Struct, frozen=True):
-    """A place, the source that decodes its records (and the hint it needs), and the name that a log calls it by."""
-
-    source: str
-    place: Place
-    name: str
-    hint: str = ""
 
 
 class Poll:

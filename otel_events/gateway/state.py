@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from otel_events.core.fold import RESERVED, ROOT_NAMES, begins_next
+from otel_events.core.fold import RESERVED, begins_next
 from otel_events.core.spans import Context
 from otel_events.journal import Closing
 from otel_events.journal.pack import pack, unpack
+from otel_events.model.declared import traits_of
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run
 
 SECOND = 1_000_000_000
@@ -83,7 +84,7 @@ class OpenRun(msgspec.Struct, gc=False):
 
     def begins_next(self, event: PhaseChange) -> bool:
         """Whether a change, as far as is known, begins the next attempt."""
-        return begins_next(event, self.phase)
+        return begins_next(event, self.phase, traits_of(event.run.source).of(event.run.kind))
 
     def done(self) -> Collection[int]:
         """Numbers of the attempts that are closed."""
@@ -116,14 +117,14 @@ class OpenRoot(msgspec.Struct, gc=False):
     def called(self, known: OpenRun) -> Run:
         """A run with all names that are known of it, the workflow where its source leaves that to the root."""
         run = known.named or known.run
-        if run.workflow or run.source not in ROOT_NAMES:
+        if run.workflow or not traits_of(run.source).workflow_from_root:
             return run
         return msgspec.structs.replace(run, workflow=self.workflow())
 
     def named_by(self, known: OpenRun) -> list[Run]:
         """The runs all names of which are known, now that ``known`` told its own."""
         run = known.run
-        if run.source not in ROOT_NAMES:
+        if not traits_of(run.source).workflow_from_root:
             return [known.named or run]
         told = (known,) if run.id != run.root else self.runs.values() if self.workflow() else ()
         return [named for one in told if (named := self.called(one)).workflow]

@@ -18,6 +18,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from otel_events.model.record import Record as Record
+from otel_events.model.record import Refused as Refused
+
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 HEAD_BYTES = 4096
 """How much of a refused record is kept."""
@@ -30,23 +33,6 @@ _WHOLE = (".json", ".pb")
 _LINES = (".jsonl", ".ndjson", ".jsonlines", ".txt", ".log")
 _BINARY = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
 """Bytes that no text has: in a file whose name says nothing they mean that it has no lines."""
-
-
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as it came. ``hint``: a file name, message type or content type; ``where`` names it to a person."""
-
-    body: bytes
-    hint: str = ""
-    where: str = ""
-
-
-class Refused(msgspec.Struct, frozen=True, gc=False):
-    """What is too long, unreadable or broken: its first 4 KiB as ``head``; ``length`` in bytes as far as known."""
-
-    where: str
-    reason: str
-    head: bytes
-    length: int
 
 
 def read(

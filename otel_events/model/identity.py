@@ -10,12 +10,14 @@ are invalid in W3C trace context, so a zero digest becomes one.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
+from otel_events.model.declared import traits_of
+
 _SEPARATOR = "\0"
 _ONE_TRACE, _ONE_SPAN = (1).to_bytes(16, "big"), (1).to_bytes(8, "big")
-_FLYTE2_PERSON = b"flyte.otel.run.v"
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.DOTALL)
 """W3C Trace Context level 1, 3.2: lower-case hex; version ff is invalid; only later versions than 00 may say more."""
 
@@ -23,11 +25,17 @@ _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0
 # Each run asks for its root's and its parent's ids again and again: a hit costs a tenth of a digest.
 @lru_cache(maxsize=8192)
 def trace_id(source: str, namespace: str, root: str) -> bytes:
-    """16 bytes, never zero. A Flyte 2 root (``org/project/domain/name``) gives the id of flyteplugins-otel."""
-    if source == "flyte" and root.count("/") == 3:
-        return flyte2_trace_id(*root.split("/"))
-    key = _SEPARATOR.join((source, namespace, root)).encode("utf-8", "surrogatepass")
-    return blake2b(key, digest_size=16).digest().replace(bytes(16), _ONE_TRACE)
+    """16 bytes, never zero; as the source's own SDK derives it, where the source declares that (Traits.trace_id)."""
+    derive = traits_of(source).trace_id
+    if derive is not None and (own := derive(root)) is not None:
+        return own
+    return digest((source, namespace, root))
+
+
+def digest(parts: Sequence[str], person: bytes = b"") -> bytes:
+    """A trace id of 16 bytes, never zero, of parts that are joined with NUL; ``person`` as BLAKE2b takes it."""
+    key = _SEPARATOR.join(parts).encode("utf-8", "surrogatepass")
+    return blake2b(key, digest_size=16, person=person).digest().replace(bytes(16), _ONE_TRACE)
 
 
 @lru_cache(maxsize=8192)
@@ -35,12 +43,6 @@ def span_id(source: str, namespace: str, run: str, attempt: int, kind: str) -> b
     """8 bytes, never zero; of one attempt of one run."""
     key = _SEPARATOR.join((source, namespace, run, str(attempt), kind)).encode("utf-8", "surrogatepass")
     return blake2b(key, digest_size=8).digest().replace(bytes(8), _ONE_SPAN)
-
-
-def flyte2_trace_id(org: str, project: str, domain: str, name: str) -> bytes:
-    """16 bytes, as the Flyte 2 SDK's own OpenTelemetry plugin derives them (flyteplugins-otel 2.12.1, ``_ids.py``)."""
-    key = _SEPARATOR.join((org, project, domain, name)).encode("utf-8", "surrogatepass")
-    return blake2b(key, digest_size=16, person=_FLYTE2_PERSON).digest().replace(bytes(16), _ONE_TRACE)
 
 
 def traceparent(trace: bytes, span: bytes, sampled: bool = True) -> str:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from otel_events.intake.records import HEAD_BYTES, MAX_RECORD_BYTES, Record, Refused, lines
 from otel_events.model.nesting import shallow
+from otel_events.sources import cloudevent_types
 
 MIB = 1024 * 1024
 LINES_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/json"})
@@ -25,8 +26,6 @@ LINES_TYPES = frozenset({"application/x-ndjson", "application/jsonl", "applicati
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
 
-ROUTES: tuple[tuple[str, str], ...] = (("com.flyte.resource.", "flyte"),)
-"""(start of a CloudEvent's ``type``, the source that decodes it)."""
 PIECE = 256 * 1024
 """Bytes that are unpacked before the limit is looked at."""
 UNROUTED = "events"
@@ -230,10 +229,10 @@ def _routed(data: bytes, where: str) -> tuple[str, Record | Refused]:
         kind = msgspec.json.decode(shallow(data), type=_Envelope).type
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         return UNROUTED, _refused(where, f"not a CloudEvent ({error}): an object with `type` is needed", data)
-    for start, source in ROUTES:
+    for start, source in cloudevent_types():
         if kind.startswith(start):
             return source, _bounded(data, STRUCTURED, where)
-    known = ", ".join(f"{start}* ({source})" for start, source in ROUTES)
+    known = ", ".join(f"{start}* ({source})" for start, source in cloudevent_types())
     return UNROUTED, _refused(where, f"no source takes CloudEvents of type {kind[:200]!r}; known: {known}", data)
 
 

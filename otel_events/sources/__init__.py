@@ -1,40 +1,64 @@
-"""The sources: one module each, with ``decode``, the one function type that makes a source.
+"""The sources: a folder each, with one ``SOURCE`` (source.py); found by the entry point group ``otel_events.sources``.
 
-    decode(record: bytes, hint: str = "") -> list[AnyEvent]
-
-Pure: the same record gives the same events, with ids and times from the record. ``hint`` is what came beside it (a file
-name, a message type, a content type) or "". Raises DecodeError for a record that is not the source's (PartlyDecoded
-where only a part of it is not); the message says what is wrong, where in the record, and what to do.
+decode = decoder("flyte")
+events = decode(record, "")
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
+import logging
+from functools import cache
 
+from otel_events.model import declared
 from otel_events.model.errors import ConfigError
-from otel_events.model.event import AnyEvent
+from otel_events.sources.source import Decode, Source
 
-Decode = Callable[[bytes, str], list[AnyEvent]]
+__all__ = ["Decode", "Source", "cloudevent_types", "decoder", "source", "sources"]
 
-SOURCES: dict[str, str] = {
-    "flyte": "otel_events.sources.flyte.decode",
-    "prefect": "otel_events.sources.prefect.decode",
-    "ray": "otel_events.sources.ray.decode",
-    "ray-workflow": "otel_events.sources.ray_workflow.decode",
-    "clearml": "otel_events.sources.clearml.decode",
-    "events": "otel_events.sources.events.decode",
-}
-"""Name on the command line -> module. Adding a source is one line here."""
+_logger = logging.getLogger("otel_events")
 
 
-def decoder(source: str) -> Decode:
-    """The ``decode`` of a source; ConfigError names the known ones, or the extra to install."""
-    try:
-        module = import_module(SOURCES[source])
-    except KeyError:
-        raise ConfigError(f"no source named {source!r}; known: {', '.join(SOURCES)}") from None
-    except ModuleNotFoundError as missing:
-        raise ConfigError(f"source {source!r} needs {missing.name}: pip install 'otel-events[{source}]'") from missing
-    decode: Decode = module.decode
+def sources() -> list[str]:
+    """Names of the sources that are installed, sorted."""
+    return list(declared.loaders())
+
+
+def source(name: str) -> Source:
+    """The source of that name. Raises ConfigError: no such source, or its package cannot be loaded."""
+    found = declared.load(name)
+    if not isinstance(found, Source):
+        raise ConfigError(f"source {name!r} exports no otel_events.sources.Source: mend or remove its package")
+    return found
+
+
+@cache
+def cloudevent_types() -> tuple[tuple[str, str], ...]:
+    """(beginning of a CloudEvent's ``type``, the source that decodes it), of all sources that can be loaded."""
+    rows: list[tuple[str, str]] = []
+    for name in sources():
+        try:
+            rows += [(start, name) for start in source(name).cloudevents]
+        except ConfigError as error:
+            _logger.warning("%s; its CloudEvents are refused", error)
+    return tuple(rows)
+
+
+def decoder(name: str) -> Decode:
+    """The ``decode`` of a source.
+
+    Args:
+        name: of the source: flyte, prefect, ray, ray-workflow, clearml, events, or one that a package installs.
+
+    Returns:
+        A pure function (record, hint) -> events.
+
+    Raises:
+        ConfigError: no such source (the message names those there are), or an extra is missing (it says which).
+
+    >>> event, = decoder("events")(b'{"event":"log","id":"1","time":1,"message":"hello",'
+    ...     b'"run":{"source":"batch","kind":"task","id":"a","root":"a"}}', "")
+    >>> event.message
+    'hello'
+    """
+    decode: Decode = source(name).load("decode")
     return decode

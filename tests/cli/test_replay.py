@@ -179,7 +179,7 @@ def test_names_of_files_cannot_act_on_the_terminal(cli: Cli, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("replay", "nothing", "x"), "known: flyte, prefect, ray, ray-workflow, "),
+        (("replay", "nothing", "x"), "known: clearml, events, flyte, prefect, ray, "),
         (("replay", "flyte", "missing.jsonl", "--out", "out"), "no file or folder missing.jsonl"),
         (("replay", "flyte"), "Missing argument"),
         (("replay", "flyte", "-", "--bogus"), "No such option"),

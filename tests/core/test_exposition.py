@@ -20,10 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from otel_events.core import exposition as module
 from otel_events.core.exposition import PrometheusCollector, Writer, exposition, prometheus_family
-from otel_events.core.metrics import FAMILIES, Metrics
+from otel_events.core.metrics import Metrics, all_families
 from otel_events.core.metrics.families import MetricType
+from otel_events.model.declared import all_traits
 from otel_events.model.event import Run, Stat
 from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Point
+
+FAMILIES = all_families(all_traits())
 
 generate_openmetrics: Callable[[Any], bytes] = client.generate_latest
 parse_openmetrics: Callable[[str], Iterable[Metric]] = parser.text_string_to_metric_families

@@ -12,7 +12,8 @@ from otel_events.core.logs import log
 from otel_events.core.spans import Context, context, derived_parent
 from otel_events.core.traces import Closed, close_all, outcome_of, parent_id, place, told
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Run, Stat
-from otel_events.model.identity import flyte2_trace_id, span_id, trace_id, traceparent
+from otel_events.model.identity import span_id, trace_id, traceparent
+from otel_events.sources.flyte import own_trace_id
 from tests.strategies import SECOND, START
 
 FLOW = Run("flyte", "workflow", "p/d/x", "flow", "p/d/x", None, 1, "p/d", "flow")
@@ -154,7 +155,7 @@ def test_a_context_that_is_not_sampled_or_no_context_is_not_adopted() -> None:
 
 def test_a_flyte_2_run_is_in_the_trace_of_its_own_sdk() -> None:
     run = Run("flyte", "workflow", "o/p/d/r", "flow", "o/p/d/r", None, 1, "p/d", "flow")
-    assert spans(whole(run, 0, 1))[run.id, 1].where.trace_id == flyte2_trace_id("o", "p", "d", "r")
+    assert spans(whole(run, 0, 1))[run.id, 1].where.trace_id == own_trace_id("o/p/d/r")
 
 
 # --- outcomes among neighbours --------------------------------------------------------------------------------------

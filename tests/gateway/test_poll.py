@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from otel_events.gateway.gateway import Accepted, Gateway
-from otel_events.gateway.poll import Poll, Polled
+from otel_events.gateway.poll import Poll
 from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.errors import JournalError, SourceError
+from otel_events.sources.source import Polled
 from tests.gateway.kit import change, run_of
 from tests.patience import PATIENCE
 from tests.server.serving import gateway

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_events.model import identity
-from otel_events.model.identity import flyte2_trace_id, is_sampled, parse_traceparent, span_id, trace_id, traceparent
+from otel_events.model.identity import digest, is_sampled, parse_traceparent, span_id, trace_id, traceparent
+from otel_events.sources.flyte import own_trace_id
 from tests.strategies import words
 
 TRACE, SPAN = bytes(range(1, 17)), bytes(range(1, 9))
@@ -56,7 +57,7 @@ def test_each_part_of_the_key_counts(source: str, namespace: str, run: str, atte
 
 def test_different_lone_surrogates_are_different_runs() -> None:
     assert trace_id("s", "", "\ud800") != trace_id("s", "", "\ud801") != trace_id("s", "", "?")
-    assert len(flyte2_trace_id("o", "p", "d", "\ud800")) == 16
+    assert len(digest(("o", "p", "d", "\ud800"), b"person")) == 16
 
 
 def test_a_zero_digest_becomes_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,12 +72,13 @@ def test_a_zero_digest_becomes_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # Past the caches: nothing of this test may stay in them.
     assert trace_id.__wrapped__("zero", "", "") == bytes(15) + b"\1"
     assert span_id.__wrapped__("zero", "", "", 1, "") == bytes(7) + b"\1"
-    assert flyte2_trace_id("zero", "", "", "") == bytes(15) + b"\1"
+    assert digest(("zero", "", "", "")) == bytes(15) + b"\1"
 
 
 def test_a_flyte_2_root_has_the_id_of_its_own_sdk() -> None:
     own = blake2b(b"org\0proj\0dev\0run1", digest_size=16, person=b"flyte.otel.run.v").digest()
-    assert flyte2_trace_id("org", "proj", "dev", "run1") == own
+    assert own_trace_id("org/proj/dev/run1") == own
+    assert own_trace_id("p/d/x") is None
     assert trace_id("flyte", "proj/dev", "org/proj/dev/run1") == own
     assert trace_id("flyte", "p/d", "p/d/x") == blake2b(b"flyte\0p/d\0p/d/x", digest_size=16).digest()
     assert trace_id("ray", "", "a/b/c/d") == blake2b(b"ray\0\0a/b/c/d", digest_size=16).digest()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from otel_events.cli.serve import PORT
 from otel_events.server.answers import SHOWN
-from otel_events.server.ingest import BATCHED, LINES_TYPES, MIB, ROUTES, STRUCTURED, Limits
+from otel_events.server.ingest import BATCHED, LINES_TYPES, MIB, STRUCTURED, Limits
+from otel_events.sources import cloudevent_types
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "gateway.md").read_text(encoding="utf-8")
 
@@ -24,5 +25,5 @@ def test_the_page_has_the_servers_own_figures() -> None:
 
 
 def test_the_page_has_every_type_and_route() -> None:
-    for told in (*LINES_TYPES, STRUCTURED, BATCHED, *(f"{start}*" for start, _ in ROUTES)):
+    for told in (*LINES_TYPES, STRUCTURED, BATCHED, *(f"{start}*" for start, _ in cloudevent_types())):
         assert f"`{told}`" in PAGE

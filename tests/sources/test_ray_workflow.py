@@ -23,7 +23,8 @@ from otel_events.model.event import AnyEvent
 from otel_events.sources.ray_workflow.decode import decode
 from otel_events.sources.ray_workflow.files import open_storage
 from otel_events.sources.ray_workflow.pickled import plain_exception
-from otel_events.sources.ray_workflow.poll import Known, Poller, records
+from otel_events.sources.ray_workflow.poll import Poller, records
+from otel_events.sources.source import LastAttempt as Known
 from tests.sources.ray_workflow_kit import (
     STORED,
     Changes,

@@ -6,7 +6,17 @@ of a family and their cap; stats.py the families of stats; text.py makes names a
 
 from __future__ import annotations
 
-from otel_events.core.metrics.families import COMMON, ENDINGS, FAMILIES, INCOMPLETE, Family, Labels, families_table
+from otel_events.core.metrics.families import COMMON, ENDINGS, INCOMPLETE, Family, Labels, all_families, families_table
 from otel_events.core.metrics.recording import Active, Metrics
 
-__all__ = ["COMMON", "ENDINGS", "FAMILIES", "INCOMPLETE", "Active", "Family", "Labels", "Metrics", "families_table"]
+__all__ = [
+    "COMMON",
+    "ENDINGS",
+    "INCOMPLETE",
+    "Active",
+    "Family",
+    "Labels",
+    "Metrics",
+    "all_families",
+    "families_table",
+]

@@ -7,25 +7,20 @@ own OTLP receiver show one name. Hence no gauge of unit "1", and the unit word s
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
+from collections.abc import Mapping
 
 from otel_events.model.event import OUTCOMES
+from otel_events.model.family import CAP as CAP
+from otel_events.model.family import COMMON as COMMON
+from otel_events.model.family import Family as Family
+from otel_events.model.family import MetricType as MetricType
+from otel_events.model.traits import Traits
 
-MetricType = Literal["counter", "gauge", "histogram"]
 Labels = tuple[str, str, str, str, str]
 """Values of COMMON, made safe as label values."""
 
-COMMON = ("source", "namespace", "workflow", "kind", "name")
 OTHER = "__other__"
 """Value of every label but ``source`` in the one series that takes what is past a family's cap (law 7)."""
-
-SESSIONS = frozenset({"ray"})
-"""Sources whose namespace is one start of a cluster: new with each, so it is no label (law 7)."""
-
-CAP = 2000
-"""Series (label sets) of one family, as the OTel SDKs have it by default; the series of OTHER come on top."""
 
 STAT_CAP = 200
 """Families that stats may make."""
@@ -53,18 +48,6 @@ SECONDS = (
 
 MAGNITUDES = tuple(float(f"{digit}e{power}") for power in range(-3, 7) for digit in (1, 3))
 """Upper bounds of stats that are no durations, of which nothing is known: two for each power of ten."""
-
-
-class Family(msgspec.Struct, frozen=True):
-    """One family. ``unit`` is UCUM, what OTLP sends; ``buckets`` are upper bounds, +Inf left out."""
-
-    name: str
-    type: MetricType
-    help: str
-    unit: str = ""
-    labels: tuple[str, ...] = COMMON
-    buckets: tuple[float, ...] = ()
-    cap: int = CAP
 
 
 def _counter(name: str, text: str, unit: str, *labels: str, common: bool = True) -> Family:
@@ -109,14 +92,6 @@ LAST_SUCCESS = _gauge(
 )
 CACHE = _counter("otel_events_cache_total", "Ended attempts that told a cache status.", "{attempt}", "status")
 
-RAY_ACTORS = _gauge("otel_events_ray_actors", "Actors of Ray that are alive, by class.", "{actor}")
-RAY_RESTARTS = _counter(
-    "otel_events_ray_actor_restarts_total", "Lives of Ray's actors that a restart ended.", "{restart}"
-)
-RAY_NODES = _gauge(
-    "otel_events_ray_nodes", "Nodes of Ray's clusters that came and have not been told dead.", "{node}", common=False
-)
-
 RECEIVED = _own("otel_events_records_received_total", "Records taken in, decodable or not.", "{record}", "source")
 ACCEPTED = _own("otel_events_events_accepted_total", "Events new to the journal.", "{event}", "source")
 DUPLICATE = _own("otel_events_events_duplicate_total", "Events that were in the journal already.", "{event}", "source")
@@ -147,24 +122,26 @@ FAULTS = _own(
 )
 BUILD = _gauge("otel_events_build_info", "Always 1; the labels say what runs.", "", "version", "python", common=False)
 
-FAMILIES: tuple[Family, ...] = (
-    *(RUNS, ATTEMPTS, RUN_DURATION, QUEUE_DURATION, ACTIVE, OLDEST, LAST_SUCCESS, CACHE),
-    *(RAY_ACTORS, RAY_RESTARTS, RAY_NODES),
+OF_RUNS: tuple[Family, ...] = (RUNS, ATTEMPTS, RUN_DURATION, QUEUE_DURATION, ACTIVE, OLDEST, LAST_SUCCESS, CACHE)
+OF_OURSELVES: tuple[Family, ...] = (
     *(RECEIVED, ACCEPTED, DUPLICATE, LATE, DEAD, DROPPED, ILLEGAL, SENT, FAILED, RETRIED),
     *(JOURNAL_EVENTS, JOURNAL_BYTES, UNACKED, OVERFLOW, REFUSED, FAULTS, BUILD),
 )
-"""In the order in which they are shown. The families of stats follow, sorted by name."""
 
-COUNTED_WHEN_READ = (ACTIVE, RAY_ACTORS, RAY_NODES)
-"""Gauges of the runs that are under way at that moment."""
+
+def all_families(sources: Mapping[str, Traits]) -> tuple[Family, ...]:
+    """All families in the order in which they are shown; those that a source adds stand between the runs' and our own.
+    The families of stats follow, sorted by name."""
+    return (*OF_RUNS, *(family for traits in sources.values() for family in traits.families()), *OF_OURSELVES)
+
 
 BY_SOURCE = (RECEIVED, ACCEPTED, DUPLICATE, LATE, DEAD)
 """Counters that start at 0 together when a source is first heard of."""
 
 
-def families_table() -> str:
-    """FAMILIES as a Markdown table, with the row that stands for all families of stats."""
-    rows = [_row(family) for family in FAMILIES]
+def families_table(sources: Mapping[str, Traits]) -> str:
+    """``all_families`` as a Markdown table, with the row that stands for all families of stats."""
+    rows = [_row(family) for family in all_families(sources)]
     rows.append(
         "| `otel_events_stat_{name}[_{unit}][_total]` | by the stat's type | its own "
         f"| {_code(COMMON)}, the stat's allow-listed tags | What tasks report. Counter: sum; gauge, scalar: last; "

@@ -15,14 +15,16 @@ import msgspec
 
 import otel_events
 from otel_events.core.metrics import families as table
-from otel_events.core.metrics.families import ENDINGS, FAMILIES, NANO, STAT_CAP, Family, Labels
+from otel_events.core.metrics.families import ENDINGS, NANO, STAT_CAP, Family, Labels, all_families
 from otel_events.core.metrics.series import UNTOLD, Counter, Gauge, Histogram, Key, Store
 from otel_events.core.metrics.stats import Stats
 from otel_events.core.metrics.text import clean
-from otel_events.core.metrics.under_way import FOREVER, Count, count
+from otel_events.core.metrics.under_way import FOREVER, Count, count, gauges
+from otel_events.model.declared import all_traits
 from otel_events.model.errors import JournalError
 from otel_events.model.event import Run, Stat
 from otel_events.model.telemetry import Exemplar, MetricData, Point
+from otel_events.model.traits import Traits
 
 Active = Callable[[], Iterable[tuple[Labels, str, int]]]
 """Gives (labels, phase, start in ns; 0 unknown) of each run under way."""
@@ -76,7 +78,9 @@ class Metrics:
         stat_cap: int = STAT_CAP,
         tags: Iterable[str] = (),
         build: Mapping[str, str] | None = None,
+        sources: Mapping[str, Traits] | None = None,
     ) -> None:
+        """``sources``: the traits of each source, which may add families; else those of all that are installed."""
         self.active = active
         self.start = start
         self._reading = Lock()
@@ -87,10 +91,13 @@ class Metrics:
         self._attempts: dict[tuple[Labels, str, str], Counter] = {}
         self._ended: dict[tuple[Labels, str], _Ended] = {}
         self._stores: dict[str, Store[Any]] = {}
-        for family in FAMILIES:
+        self._sources = all_traits() if sources is None else sources
+        self._gauges = gauges(self._sources)
+        self._families = all_families(self._sources)
+        for family in self._families:
             foreign = cap is not None and family.labels[:1] == ("source",)  # other labels have values of ours only
             known = msgspec.structs.replace(family, cap=cap) if foreign else family
-            read = family in (*table.COUNTED_WHEN_READ, table.OVERFLOW)
+            read = family in (*self._gauges, table.OVERFLOW)
             folded = self._fold if read else self._overflow
             self._stores[family.name] = Store.of(known, NANO if family.type == "histogram" else 1, folded)
         self._stats = Stats(
@@ -112,7 +119,7 @@ class Metrics:
         store[table.DROPPED.name].start((reason,) for reason in table.LIMITS)
         for family in (table.SENT, table.FAILED, table.RETRIED):
             store[family.name].start((signal,) for signal in table.SIGNALS)
-        bounded = (family for family in FAMILIES if family.labels[:1] == ("source",))
+        bounded = (family for family in self._families if family.labels[:1] == ("source",))
         store[table.OVERFLOW.name].start((family.name,) for family in bounded)
 
     # --- labels ----------------------------------------------------------------------------------------------------
@@ -126,7 +133,7 @@ class Metrics:
         if len(self._labels) >= REMEMBERED:
             self._labels.clear()
         source, namespace, workflow, kind, name = map(clean, raw)
-        if source in table.SESSIONS:
+        if (traits := self._sources.get(source)) and traits.namespace_is_session:
             namespace = ""
         return self._labels.setdefault(raw, (source, namespace, workflow, kind, name))
 
@@ -233,9 +240,12 @@ class Metrics:
         """An attempt told its cache status."""
         self._count(table.CACHE, (*labels, status))
 
-    def restarted(self, labels: Labels) -> None:
-        """A life of an actor of Ray ended by a restart."""
-        self._count(table.RAY_RESTARTS, labels)
+    def ended_as(self, labels: Labels, run: Run, native: str) -> None:
+        """An attempt of ``run`` ended in this native state: counted where its source declares a counter of it."""
+        traits = self._sources.get(run.source)
+        for row in traits.endings if traits else ():
+            if row.native == native:
+                self._count(row.family, labels)
 
     def stat(self, labels: Labels, stat: Stat, exemplar: Exemplar | None = None) -> None:
         """A task reported a number. What no family can take is counted in ``otel_events_refused_stats_total``."""
@@ -335,8 +345,8 @@ class Metrics:
 
         A series that was there before stays, at 0. Overflow is what one reading folded at most, so that reading again
         counts nothing anew."""
-        found = count(self.active())
-        placed = {family.name: self._gauge(family, found[family.name]) for family in table.COUNTED_WHEN_READ}
+        found = count(self.active(), self._sources)
+        placed = {family.name: self._gauge(family, found[family.name]) for family in self._gauges}
         oldest: dict[Key, int] = {}
         for raw, key in placed[table.ACTIVE.name].items():
             oldest[key] = min(found[table.ACTIVE.name][raw].start, oldest.get(key, FOREVER))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from otel_events.core.metrics import families as table
-from otel_events.core.metrics.families import Labels
+from otel_events.core.metrics.families import Family, Labels
+from otel_events.model.traits import RunningGauge, Traits
 
 FOREVER = 1 << 63
 """A start later than any (ns)."""
-
-RAY_NODE = "ray.node"
-"""Name of the runs that are nodes of a Ray cluster; all other runs of kind node of that source are actors."""
 
 Key = tuple[str, ...]
 
@@ -25,10 +23,15 @@ class Count(msgspec.Struct):
     start: int = FOREVER
 
 
-def count(active: Iterable[tuple[Labels, str, int]]) -> dict[str, dict[Key, Count]]:
-    """Counts by label values, for each family of COUNTED_WHEN_READ."""
-    found: dict[str, dict[Key, Count]] = {family.name: {} for family in table.COUNTED_WHEN_READ}
-    groups = found[table.ACTIVE.name]
+def gauges(sources: Mapping[str, Traits]) -> tuple[Family, ...]:
+    """The families that are counted when they are read: of all runs under way, and those that a source adds."""
+    return (table.ACTIVE, *(row.family for traits in sources.values() for row in traits.gauges))
+
+
+def count(active: Iterable[tuple[Labels, str, int]], sources: Mapping[str, Traits]) -> dict[str, dict[Key, Count]]:
+    """Counts by label values, for each family of ``gauges(sources)``; ``active``: (labels, phase, start) of each."""
+    counts: dict[str, dict[Key, Count]] = {family.name: {} for family in gauges(sources)}
+    groups = counts[table.ACTIVE.name]
     for labels, phase, start in active:
         group = groups.get((*labels, phase))
         if group is None:
@@ -37,8 +40,18 @@ def count(active: Iterable[tuple[Labels, str, int]]) -> dict[str, dict[Key, Coun
         if 0 < start < group.start:
             group.start = start
     for place, group in groups.items():
-        source, _, _, kind, name, phase = place
-        if (source, kind, phase) == ("ray", "node", "running"):
-            family, key = (table.RAY_NODES, ()) if name == RAY_NODE else (table.RAY_ACTORS, place[:-1])
-            found[family.name].setdefault(key, Count()).number += group.number
-    return found
+        row = _gauge_of(place, sources)
+        if row is not None:
+            key = place[:-1] if row.family.labels else ()
+            counts[row.family.name].setdefault(key, Count()).number += group.number
+    return counts
+
+
+def _gauge_of(place: Key, sources: Mapping[str, Traits]) -> RunningGauge | None:
+    """The first gauge of the source that counts these runs."""
+    source, _, _, kind, name, phase = place
+    traits = sources.get(source)
+    for row in traits.gauges if traits else ():
+        if (row.kind, row.phase) == (kind, phase) and row.name in ("", name):
+            return row
+    return None

@@ -17,6 +17,7 @@ import msgspec
 from otel_events.core import redact
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import Error, Run, Scalar
+from otel_events.sources.ray import NODE_NAME
 from otel_events.sources.ray.shapes import Descriptor
 
 SOURCE = "ray"
@@ -28,8 +29,6 @@ DRIVER = "f" * 40
 """First digits of the id of a driver task; the job's id follows."""
 NIL_GROUP = "////////////////////////"
 """A placement group that there is not, as it is sent."""
-NODE_NAME = "ray.node"
-"""Name of every run that is a node of the cluster: none of a class, which has no dot."""
 
 LONGEST = 32 * 1024
 """Characters of one text: longer error messages are cut in the middle."""

@@ -21,6 +21,7 @@ from otel_events.sources.ray_workflow import storage as names
 from otel_events.sources.ray_workflow.decode import OVER, Facts, Options, TaskFacts, task_run_id
 from otel_events.sources.ray_workflow.files import Files, key, open_storage, read_json
 from otel_events.sources.ray_workflow.pickled import plain_exception
+from otel_events.sources.source import LastAttempt
 
 SECOND = 1_000_000_000
 SETTLE = 2 * SECOND
@@ -36,15 +37,7 @@ SECRET_OPTIONS = frozenset({"runtime_env"})
 _logger = logging.getLogger("otel_events")
 
 
-class Known(msgspec.Struct, frozen=True):
-    """The last attempt of a run that was seen."""
-
-    attempt: int = 1
-    start: int = 0
-    over: bool = False
-
-
-Recall = Callable[[str], Mapping[str, Known]]
+Recall = Callable[[str], Mapping[str, LastAttempt]]
 """Root id -> run id -> the last attempt that the journal has of it."""
 
 
@@ -65,7 +58,7 @@ class Poller:
     ) -> None:
         """``max_age``: ns after which a workflow that is over is passed over unread, as the journal has let it go."""
         self._files, self._namespace, self._recall, self._max_age = files, namespace, recall, max_age
-        self._known: dict[str, dict[str, Known]] = {}
+        self._known: dict[str, dict[str, LastAttempt]] = {}
         self._told: dict[str, dict[str, Any]] = {}
         self._index: dict[str, tuple[str, int]] = {}
         self._cache: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -128,7 +121,7 @@ class Poller:
         known = self._known.get(workflow_id)
         if known is None:
             known = self._known[workflow_id] = dict(self._recall(workflow_id))
-        before = known.get(workflow_id, Known())
+        before = known.get(workflow_id, LastAttempt())
         if facts.status not in OVER and before.over and before.start == facts.start:
             return None  # resumed, and its new start not written yet
         tasks = self._tasks(facts)
@@ -138,12 +131,12 @@ class Poller:
         for task in tasks:
             run_id = task_run_id(workflow_id, task.id)
             over = bool(task.end or task.failed or facts.status in OVER)
-            now_known[run_id] = _next(known.get(run_id, Known()), task.start, over, 0)
+            now_known[run_id] = _next(known.get(run_id, LastAttempt()), task.start, over, 0)
             task.attempt = now_known[run_id].attempt
         return self._record(facts, tasks, now_known, index)
 
     def _record(
-        self, facts: Facts, tasks: list[TaskFacts], known: dict[str, Known], index: tuple[str, int]
+        self, facts: Facts, tasks: list[TaskFacts], known: dict[str, LastAttempt], index: tuple[str, int]
     ) -> bytes | None:
         told = self._told.get(facts.id, {})
         # How a task ended may follow from how its workflow did: told anew, all tasks that are open are.
@@ -258,15 +251,15 @@ def _unsettled(facts: Facts, now: int) -> bool:
     return facts.status in ("SUCCESSFUL", "FAILED") and not facts.end and now - facts.changed < SETTLE
 
 
-def _next(before: Known, start: int, over: bool, same_within: int) -> Known:
+def _next(before: LastAttempt, start: int, over: bool, same_within: int) -> LastAttempt:
     """The attempt that a start belongs to, given the last that was seen."""
     if not start or start == before.start:
-        return Known(before.attempt, before.start or start, over or before.over)
+        return LastAttempt(before.attempt, before.start or start, over or before.over)
     if not before.start and not before.over:
-        return Known(before.attempt, start, over)
+        return LastAttempt(before.attempt, start, over)
     if not before.over and abs(start - before.start) < same_within:
-        return Known(before.attempt, before.start, over)
-    return Known(before.attempt + 1, start, over)
+        return LastAttempt(before.attempt, before.start, over)
+    return LastAttempt(before.attempt + 1, start, over)
 
 
 def _explain(facts: Facts, tasks: list[TaskFacts]) -> None:

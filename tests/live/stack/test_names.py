@@ -12,12 +12,15 @@ from typing import get_args
 
 import pytest
 
-from otel_events.core.metrics import COMMON, FAMILIES
+from otel_events.core.metrics import COMMON, all_families
+from otel_events.model.declared import all_traits
 from otel_events.model.event import AnyEvent, PhaseChange, Run, Stat, StatType
 from scripts.stack import Stack, free_ports
 from scripts.stack_binaries import ROOT
 from scripts.stack_feed import captured, mark, moved, post
 from tests.live.stack.kit import Prometheus, get, wait_for
+
+FAMILIES = all_families(all_traits())
 
 pytestmark = pytest.mark.timeout(2400)  # the first to ask builds the binaries, where no cache has them
 

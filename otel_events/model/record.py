@@ -1,0 +1,22 @@
+"""What a source is given to decode, and what cannot be given to it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as it came. ``hint``: a file name, message type or content type; ``where`` names it to a person."""
+
+    body: bytes
+    hint: str = ""
+    where: str = ""
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """What is too long, unreadable or broken: its first 4 KiB as ``head``; ``length`` in bytes as far as known."""
+
+    where: str
+    reason: str
+    head: bytes
+    length: int
