@@ -165,7 +165,8 @@ class Engine:
             return
         attempt = run.attempt
         again = known.begins_next(event)
-        if known.finished and not info.outcome and (attempt or known.current + again) not in known.done():
+        # An outcome too: of an attempt of which nothing was heard before, it has yet to be closed, also after a restart.
+        if known.finished and (attempt or known.current + again) not in known.done():
             self._memory.reopened(known)
             root.open += 1
         if not known.start:

@@ -257,3 +257,23 @@ def test_cold_events_give_the_same_spans(tmp_path: Path, collector: CaptureServe
         found.append(kit.once(collector))
         world.close()
     assert found[0] == found[1]
+
+
+def test_an_earlier_attempt_whose_end_is_all_that_comes_of_it_is_closed_after_a_crash(
+    world: World, collector: CaptureServer, tmp_path: Path
+) -> None:
+    """Its run was finished and its root had nothing open: the restart has to know that this attempt is yet to close."""
+    gateway = world.open()
+    gateway.offer("batch", [change(run_of("w", kind="workflow"), "succeeded", 1)])
+    gateway.offer("batch", [change(run_of("w/n", "w", kind="node", attempt=3), "cancelled", 1)])
+    world.wait(gateway, *LONG)
+    assert outcomes(collector) == {"w#1": "succeeded", "w/n#3": "cancelled"}
+    gateway.offer("batch", [change(run_of("w/n", "w", kind="node", attempt=1), "crashed", 1)])
+    world.wait(gateway, 1.0)
+    collector.clear()
+    crashed = world.copy(tmp_path / "crashed", collector)
+    again = crashed.open()
+    crashed.wait(again, *LONG)
+    assert outcomes(collector)["w/n#1"] == "crashed"
+    assert again.health().open_roots == 0
+    crashed.close()
