@@ -81,22 +81,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = _version()
+        value: Any = import_module(f"{__name__}.model.version").version()
     elif name in _HOME:
         value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # 20 ms that most imports need not pay
-
-    try:
-        return version("otel-events")
-    except PackageNotFoundError:  # a source tree on the path, not installed
-        return "0.0.0+unknown"
 
 
 def _last() -> None:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from otel_events import __version__
 from otel_events.cli import docs
 from otel_events.cli.bundle import bundle
 from otel_events.cli.common import fail
@@ -19,6 +18,7 @@ from otel_events.cli.metadata import metadata
 from otel_events.cli.replay import replay
 from otel_events.cli.serve import serve
 from otel_events.model.errors import OtelEventsError
+from otel_events.model.version import version
 
 app = typer.Typer(
     name="otel-events",
@@ -34,7 +34,7 @@ for command in (demo, replay, serve, runs, explain, dump, deck, metadata, contex
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"otel-events {__version__}")
+        typer.echo(f"otel-events {version()}")
         raise typer.Exit
 
 

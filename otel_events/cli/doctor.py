@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import msgspec
 import typer
 
-from otel_events import __version__
 from otel_events.cli.common import REFUSED, JournalOption, journal_path
 from otel_events.journal import Journal
 from otel_events.model.errors import ConfigError, OtelEventsError
+from otel_events.model.version import version
 from otel_events.otlp import Config, Endpoint, from_env
 from otel_events.server.auth import TOKEN_VARIABLE, access
 from otel_events.sources import decoder, sources
@@ -75,7 +75,7 @@ def _tried(what: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
 
 
 def _versions() -> Iterator[Check]:
-    yield Check(None, "otel-events", __version__)
+    yield Check(None, "otel-events", version())
     yield Check(None, "python", f"{platform.python_version()} on {platform.system()}")
     yield Check(None, "sqlite", sqlite3.sqlite_version)
     for name in PACKAGES:

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from otel_events import __version__
 from otel_events.gateway.state import Telemetry
 from otel_events.model.errors import ConfigError
 from otel_events.model.telemetry import MetricData
+from otel_events.model.version import version
 from otel_events.otlp import (
     Batch,
     Config,
@@ -39,7 +39,7 @@ from otel_events.otlp import (
 BATCH = 512
 """Items a request: the SDK's own default for spans."""
 
-SCOPE = ("otel_events", __version__)
+SCOPE = ("otel_events", version())
 """Name and version of the instrumentation scope of all that we send."""
 
 REQUESTS: dict[Signal, Callable[[Sequence[bytes], bytes, bytes], bytes]] = {

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # ships no types
 
-from otel_events import __version__
+from otel_events.model.version import version
 from otel_events.otlp.config import Endpoint, Signal
 from otel_events.otlp.send import MAX_ANSWER, Clock, Result, Told, clip, delay, read_file, redact, taken, told
 
@@ -24,7 +24,7 @@ RETRYABLE = frozenset(
 """Codes worth another try; RESOURCE_EXHAUSTED only with a RetryInfo; every other one is a refusal for good."""
 
 _OPTIONS = (
-    ("grpc.primary_user_agent", f"otel-events/{__version__}"),
+    ("grpc.primary_user_agent", f"otel-events/{version()}"),
     ("grpc.max_receive_message_length", MAX_ANSWER),
     ("grpc.max_send_message_length", -1),
     # When to try again is the exporter's to decide: the channel must not sleep longer than that.

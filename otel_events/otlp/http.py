@@ -16,8 +16,8 @@ from typing import cast
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from otel_events import __version__
 from otel_events.model.errors import ConfigError
+from otel_events.model.version import version
 from otel_events.otlp.config import Compression, Endpoint
 from otel_events.otlp.send import MAX_ANSWER, Clock, Result, certificate_error, clip, redact, retry_after, taken, told
 from otel_events.otlp.timed import Limit, TimedSocket, TimedTLSSocket
@@ -40,7 +40,7 @@ class HttpSender:
         self._endpoint, self._clock = endpoint, clock
         self._headers = {
             "content-type": "application/x-protobuf",
-            "user-agent": f"otel-events/{__version__}",
+            "user-agent": f"otel-events/{version()}",
             **({"content-encoding": endpoint.compression} if endpoint.compression != "none" else {}),
             **{name: value.reveal() for name, value in endpoint.headers.items()},
         }

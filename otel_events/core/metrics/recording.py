@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-import otel_events
 from otel_events.core.metrics import families as table
 from otel_events.core.metrics.families import ENDINGS, NANO, STAT_CAP, Family, Labels, all_families
 from otel_events.core.metrics.series import UNTOLD, Counter, Gauge, Histogram, Key, Store
@@ -25,6 +24,7 @@ from otel_events.model.errors import JournalError
 from otel_events.model.event import Run, Stat
 from otel_events.model.telemetry import Exemplar, MetricData, Point
 from otel_events.model.traits import Traits
+from otel_events.model.version import version
 
 Active = Callable[[], Iterable[tuple[Labels, str, int]]]
 """Gives (labels, phase, start in ns; 0 unknown) of each run under way."""
@@ -108,7 +108,7 @@ class Metrics:
             refused=self._refuse,
             overflowed=self._overflow,
         )
-        self._begin({"version": otel_events.__version__, "python": platform.python_version(), **(build or {})})
+        self._begin({"version": version(), "python": platform.python_version(), **(build or {})})
 
     def _begin(self, build: Mapping[str, str]) -> None:
         """Series whose labels are known beforehand stand at 0 from the start, so that the first increase shows."""
