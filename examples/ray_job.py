@@ -128,10 +128,10 @@ def seen_by_ray() -> dict[str, Any]:
     from ray.util.state import list_actors, list_tasks
 
     tasks = [
-        (one.task_id, one.attempt_number, one.func_or_class_name, one.state, one.error_type)
-        for one in list_tasks(detail=True, limit=10_000)
+        (task.task_id, task.attempt_number, task.func_or_class_name, task.state, task.error_type)
+        for task in list_tasks(detail=True, limit=10_000)
     ]
-    actors = [(one.actor_id, one.class_name, one.state, one.num_restarts) for one in list_actors(detail=True)]
+    actors = [(actor.actor_id, actor.class_name, actor.state, actor.num_restarts) for actor in list_actors(detail=True)]
     return {"tasks": tasks, "actors": actors}
 
 
@@ -141,13 +141,14 @@ def main() -> None:
     for name, play in scenes().items():
         try:
             seen[name] = f"ok: {play()}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        except Exception as error:  # noqa: BLE001  # its class is printed
             seen[name] = type(error).__name__
         print(f"{name}: {seen[name]}", flush=True)
     if len(sys.argv) > 1:
-        time.sleep(2)  # the State API is told with a delay too
-        told = {"session": ray.get_runtime_context().get_session_name(), "job": ray.get_runtime_context().get_job_id()}
-        Path(sys.argv[1]).write_text(json.dumps({**told, "seen": seen, **seen_by_ray()}))
+        time.sleep(2)  # the State API lags behind, too
+        context = ray.get_runtime_context()
+        ids = {"session": context.get_session_name(), "job": context.get_job_id()}
+        Path(sys.argv[1]).write_text(json.dumps({**ids, "seen": seen, **seen_by_ray()}))
     ray.shutdown()
 
 

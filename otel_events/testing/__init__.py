@@ -1,10 +1,10 @@
-"""The kit to test telemetry with: ours use it, so can yours.
+"""A kit to test telemetry with: our own tests use it, and yours can.
 
-- ``CaptureServer``: a real OTLP receiver on loopback, HTTP and gRPC, that answers as it is told to.
+- ``CaptureServer``: a real OTLP receiver on loopback, HTTP and gRPC, that answers as a test says.
 - ``capture()``: the same without sockets, for the Exporter.
-- ``FakeClock``: a clock that stands still until it is told to go on.
+- ``FakeClock``: a clock that stands still until a test moves it.
 
-Both receivers decode with the official opentelemetry-proto messages and tell what they got as plain structs:
+Both receivers decode with the official opentelemetry-proto messages, and give what they received as plain structs:
 
 >>> from otel_events.otlp import Batch, Exporter, encode_span, resource, scope, traces_request
 >>> from otel_events.model.telemetry import SpanData

@@ -1,4 +1,4 @@
-"""A clock for tests: it goes on when told to, and wakes who has waited long enough."""
+"""A clock for tests: it stands still until a test moves it, and wakes the threads whose time has come."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 NANO = 1_000_000_000
 _TICK = 1 << 30
-"""Ticks of a second: a power of two, so that times are exact as floats, and who waited for one finds it reached."""
+"""Ticks of a second: a power of two, so that times are exact as floats, and a thread that waits for one reaches it."""
 
 
 class FakeClock:

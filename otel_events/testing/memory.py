@@ -1,4 +1,4 @@
-"""A collector without sockets: senders that decode what they are given, and answer as they are told to."""
+"""A collector without sockets: senders that decode what they are given, and answer as a test says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from otel_events.testing.received import Received
 
 
 class Memory(Received):
-    """What the ``senders`` were given. ``answers`` are given to the next requests, one each; then all are taken."""
+    """What the ``senders`` sent. ``answers`` are given to the next requests, one each; then all are taken."""
 
     def __init__(self) -> None:
         super().__init__()

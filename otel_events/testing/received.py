@@ -1,4 +1,4 @@
-"""What a receiver got: the requests as they came, and the telemetry in them as plain structs."""
+"""What a receiver received: the requests, and the telemetry in them as plain structs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class MetricPoint(msgspec.Struct, frozen=True):
 
 
 class Received:
-    """All that came, in the order in which it came; threads may read while more comes."""
+    """All requests, in the order in which they came; threads may read while more come."""
 
     def __init__(self) -> None:
         self._requests: list[Request] = []
@@ -71,18 +71,21 @@ class Received:
 
     @property
     def requests(self) -> list[Request]:
+        """The requests that were taken."""
         with self._lock:
             return list(self._requests)
 
     def clear(self) -> None:
-        """Forget what came."""
+        """Remove all requests."""
         with self._lock:
             self._requests.clear()
 
     def spans(self) -> list[SpanData]:
+        """The spans of all requests."""
         return [_span(span) for scope in self._scopes("traces") for span in scope.spans]
 
     def logs(self) -> list[LogData]:
+        """The log records of all requests."""
         return [_log(log) for scope in self._scopes("logs") for log in scope.log_records]
 
     def metrics(self) -> list[MetricPoint]:
@@ -91,13 +94,13 @@ class Received:
 
     def resources(self) -> list[dict[str, Any]]:
         """Attributes of the resource of each request."""
-        found = (about for request in self.requests for about in _abouts(request))
-        return [attributes(about.resource.attributes) for about in found]
+        abouts = (about for request in self.requests for about in _abouts(request))
+        return [attributes(about.resource.attributes) for about in abouts]
 
     def scopes(self) -> list[tuple[str, str]]:
         """Name and version of the scopes of all requests."""
-        found = [scope.scope for signal in MESSAGES for scope in self._scopes(signal)]
-        return [(scope.name, scope.version) for scope in found]
+        scopes = [scope.scope for signal in MESSAGES for scope in self._scopes(signal)]
+        return [(scope.name, scope.version) for scope in scopes]
 
     def _scopes(self, signal: Signal) -> Iterator[Any]:
         for request in self.requests:
@@ -110,15 +113,15 @@ class Received:
     def keep(
         self, signal: Signal, protocol: Literal["grpc", "http/protobuf", "memory"], headers: dict[str, str], body: bytes
     ) -> None:
-        """Decode and keep a request; google.protobuf.message.DecodeError if it is none."""
+        """Decode and store a request. Raises google.protobuf.message.DecodeError if it is none."""
         request = Request(signal, protocol, headers, body, MESSAGES[signal].FromString(body))
         with self._lock:
             self._requests.append(request)
 
 
 def _abouts(request: Request) -> Iterable[Any]:
-    [(_, found)] = request.message.ListFields() or [("", ())]
-    abouts: Iterable[Any] = found
+    [(_, value)] = request.message.ListFields() or [("", ())]
+    abouts: Iterable[Any] = value
     return abouts
 
 
@@ -130,7 +133,7 @@ def attributes(pairs: Iterable[Any]) -> dict[str, Any]:
 def _value(value: Any) -> Any:
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return [_value(one) for one in value.array_value.values]
+        return [_value(item) for item in value.array_value.values]
     if kind == "kvlist_value":
         return attributes(value.kvlist_value.values)
     return getattr(value, kind) if kind else None
@@ -178,7 +181,7 @@ def _points(metric: Any) -> Iterator[MetricPoint]:
             "labels": attributes(point.attributes),
             "start": point.start_time_unix_nano,
             "time": point.time_unix_nano,
-            "exemplars": tuple(_exemplar(one) for one in point.exemplars),
+            "exemplars": tuple(_exemplar(exemplar) for exemplar in point.exemplars),
         }
         if kind == "histogram":
             bounds, buckets = tuple(point.explicit_bounds), tuple(point.bucket_counts)
@@ -194,5 +197,5 @@ def _number(point: Any) -> float:
     return float(getattr(point, point.WhichOneof("value") or "as_double"))
 
 
-def _exemplar(found: Any) -> Exemplar:
-    return Exemplar(_number(found), found.time_unix_nano, found.trace_id, found.span_id)
+def _exemplar(exemplar: Any) -> Exemplar:
+    return Exemplar(_number(exemplar), exemplar.time_unix_nano, exemplar.trace_id, exemplar.span_id)

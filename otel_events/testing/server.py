@@ -1,4 +1,4 @@
-"""A real OTLP receiver on loopback, for both protocols, that answers as it is told to."""
+"""A real OTLP receiver on loopback, for both protocols, that answers as a test says."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ class CaptureServer(Received):
     def _grpc_credentials(self) -> grpc.ServerCredentials | None:
         if not self._certificates:
             return None
-        found = self._certificates
-        pair = (_read(found.key), _read(found.certificate))
-        return grpc.ssl_server_credentials([pair], _read(found.client_ca) or None, bool(found.client_ca))
+        files = self._certificates
+        pair = (_read(files.key), _read(files.certificate))
+        return grpc.ssl_server_credentials([pair], _read(files.client_ca) or None, bool(files.client_ca))
 
     def next_answer(self) -> Answer:
         """The answer to the request at hand; a silent one is held back until the server stops."""
@@ -210,7 +210,7 @@ class _HttpServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away, or whose certificate is not trusted, is no news."""
+        """A client that closes its connection, or whose certificate is not trusted, is nothing to log."""
 
     def server_close(self) -> None:
         for connection in list(self._open):
@@ -259,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Services(grpc.GenericRpcHandler):
-    """The three official services, with payloads as bytes, so that they can be told as they came."""
+    """The three official services, with payloads as bytes, so that they can be stored as they came."""
 
     def __init__(self, capture: CaptureServer) -> None:
         self._capture = capture
