@@ -49,9 +49,10 @@ for number in range(calls):
     call(a=number)
 wall, own = time.perf_counter() - began, time.thread_time() - own
 if sys.argv[4] == "with":
+    from otel_events.inprocess import process
     from otel_events.inprocess import queue as live
-    assert live._live is not None, "not instrumented"
-    live.shutdown()
+    assert live.installed() is not None, "not instrumented"
+    process.shutdown()
 cpu = time.process_time() - used
 print(json.dumps({name: value / calls * 1e6 for name, value in (("call", wall), ("caller", own), ("cpu", cpu))}))
 """

@@ -224,7 +224,7 @@ class OursEncoded(Ours):
         self._metrics = Metrics()
         self._engine = Engine(self._metrics, lambda key, upto: ())
         self._seq, self._known, self._spans, self._logs = 0, set[bytes](), 0, 0
-        self._live = live.Live(self._take, lambda: None)
+        self._live = live.EventQueue(self._take, lambda: None)
         live.install(self._live)
 
     def _take(self, events: Sequence[AnyEvent]) -> None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_events.deck.model import Deck, DeckField
-    from otel_events.inprocess.context import current_context, current_run, env_context
+    from otel_events.inprocess.context import current_run, env_context
     from otel_events.instrument.start import configure
     from otel_events.model.errors import OtelEventsError
     from otel_events.model.event import Error, Event, Link, Log, PhaseChange, Report, Run, Stat
     from otel_events.sources import decoder
+    from otel_events.tasks.context import current_context
     from otel_events.tasks.decorator import task, workflow
     from otel_events.tasks.options import RecoverableError
     from otel_events.tasks.output import OutputMetadata, SerializableToString
@@ -42,7 +43,7 @@ _HOME = {
     "SerializableToString": "tasks.output",
     "Stat": "model.event",
     "configure": "instrument.start",
-    "current_context": "inprocess.context",
+    "current_context": "tasks.context",
     "current_run": "inprocess.context",
     "decoder": "sources",
     "env_context": "inprocess.context",
@@ -91,7 +92,8 @@ def __getattr__(name: str) -> Any:
 
 
 def _last() -> None:
-    process = sys.modules.get("otel_events.inprocess.process")  # where nothing was configured, nothing is to be sent
+    # Looked up, not imported: where nothing was configured, nothing is to be sent.
+    process = sys.modules.get("otel_events.inprocess.process")
     if process is not None:
         process.last()
 

@@ -19,7 +19,7 @@ from otel_events.cli.serve import PORT
 from otel_events.core.traces import close_all
 from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.gateway.state import Timing
-from otel_events.inprocess.queue import Live, install
+from otel_events.inprocess.queue import EventQueue, install
 from otel_events.intake.records import Record, Refused, read
 from otel_events.journal import Journal
 from otel_events.server.auth import Access
@@ -88,7 +88,7 @@ def _workflow() -> int:
 
 def live(gateway: Gateway) -> None:
     """Run a decorated workflow whose events go to ``gateway``, as ``otel_events.configure()`` would have it."""
-    taker = Live(lambda events: gateway.offer("python", events), gateway.tick)
+    taker = EventQueue(lambda events: gateway.offer("python", events), gateway.tick)
     install(taker)
     try:
         _workflow()

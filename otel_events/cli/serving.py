@@ -15,7 +15,7 @@ from otel_events.cli import clearml
 from otel_events.cli.common import say
 from otel_events.gateway.gateway import Gateway, GatewayConfig, Unsent
 from otel_events.gateway.poll import Poll
-from otel_events.inprocess.structured import teller
+from otel_events.inprocess.structured import line_writer
 from otel_events.server import metadata, ray
 from otel_events.server.auth import Access
 from otel_events.server.run import run, url
@@ -58,7 +58,7 @@ def opened(config: GatewayConfig, console: str) -> Gateway:
     """The gateway, which writes its events to the console too where that is asked for."""
     gateway = Gateway.open(config)
     if console != "off":
-        gateway.tell(teller(json=console == "json"))
+        gateway.tell(line_writer(json=console == "json"))
     return gateway
 
 

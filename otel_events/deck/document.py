@@ -1,6 +1,6 @@
-"""Panels -> one HTML file that needs nothing else and asks nobody: no network, no file, no cookie.
+"""Makes panels one HTML file that needs nothing else: no network, no other file, no cookie.
 
-What keeps it so:
+What ensures that:
 
 - everything that a template writes is escaped, unless it says ``safe``: styles and scripts of ours, and Prose
 - a Content-Security-Policy under which nothing loads and only scripts of ours run, each named by its hash; frames
@@ -33,7 +33,7 @@ LARGEST = 32 * 1024 * 1024
 
 
 class Heading(msgspec.Struct):
-    """What the page is of. ``facts``: (name, value) in order. ``outcome``: of the run, "" where there is none."""
+    """The head of a page. ``facts``: (name, value) in order. ``outcome``: of the run, "" where there is none."""
 
     title: str
     outcome: str = ""
@@ -41,18 +41,26 @@ class Heading(msgspec.Struct):
 
 
 def render(heading: Heading, panels: Sequence[Panel]) -> str:
-    """The file, as text in UTF-8."""
-    kept = list(_within(panels))
-    parts = [part for panel in kept for part in panel.parts]
+    """Make the file.
+
+    Args:
+        heading: The head of the page.
+        panels: The tabs, in order.
+
+    Returns:
+        HTML that can be encoded as UTF-8.
+    """
+    bounded = list(_within(panels))
+    parts = [part for panel in bounded for part in panel.parts]
     bundle = plotly_bundle() if any(isinstance(part, Plot) for part in parts) else ""
     texts = [_file("tabs.js"), *([bundle, _file("plot.js")] if bundle else [])]
-    hashes = list(dict.fromkeys([*map(digest, texts), *(found for part in parts for found in _hashes_of(part))]))
+    hashes = list(dict.fromkeys([*map(digest, texts), *(hash_ for part in parts for hash_ in _hashes_of(part))]))
     shown: str = (
         _environment()
         .get_template("page.html")
-        .render(heading=heading, panels=kept, policy=policy(hashes), plotly=bundle)
+        .render(heading=heading, panels=bounded, policy=policy(hashes), plotly=bundle)
     )
-    return shown.encode("utf-8", "replace").decode()  # half a surrogate pair would be an error for who writes the file
+    return shown.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be encoded
 
 
 def fragment(panel: Panel) -> str:
@@ -63,7 +71,7 @@ def fragment(panel: Panel) -> str:
 def policy(hashes: Sequence[str] = ()) -> str:
     """The Content-Security-Policy: nothing but inline styles, images and fonts that are in the file, and scripts of
     these hashes."""
-    scripts = " ".join(f"'{one}'" for one in hashes) or "'none'"
+    scripts = " ".join(f"'{hash_}'" for hash_ in hashes) or "'none'"
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; font-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -81,12 +89,12 @@ _HASH = re.compile(r"sha256-[A-Za-z0-9+/]{43}=")
 
 def _hashes_of(part: Part) -> list[str]:
     """Scripts of a page of ours in a frame: they run only if the page around it allows them too."""
-    found = _POLICY.search(part.html, 0, 4096) if isinstance(part, Page) else None
-    return _HASH.findall(found[1].replace("&#43;", "+")) if found else []
+    match = _POLICY.search(part.html, 0, 4096) if isinstance(part, Page) else None
+    return _HASH.findall(match[1].replace("&#43;", "+")) if match else []
 
 
 def _within(panels: Sequence[Panel]) -> Iterator[Panel]:
-    """The panels, less what goes over LARGEST."""
+    """The panels, without the parts that go over LARGEST."""
     left = LARGEST
     for panel in panels:
         parts: list[Part] = []
@@ -114,16 +122,16 @@ def _size(value: object) -> int:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("otel_events.deck"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(css=_file("page.css"), tabs_script=_file("tabs.js"), plot_script=_file("plot.js"))
-    made.filters.update(srcdoc=srcdoc, in_script=_in_script, web=_is_web, span=span)
-    return made
+    environment.globals.update(css=_file("page.css"), tabs_script=_file("tabs.js"), plot_script=_file("plot.js"))
+    environment.filters.update(srcdoc=srcdoc, in_script=_in_script, web=_is_web, span=span)
+    return environment
 
 
 @cache
@@ -134,8 +142,8 @@ def _file(name: str) -> str:
 @cache
 def plotly_bundle() -> str:
     """plotly.js out of plotly's wheel, without importing it; "" where plotly is not installed."""
-    found = find_spec("plotly")
-    for place in (found.submodule_search_locations or ()) if found else ():
+    spec = find_spec("plotly")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(place) / "package_data" / "plotly.min.js"
         if path.is_file():
             text = path.read_text(encoding="utf-8")

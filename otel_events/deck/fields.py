@@ -9,16 +9,14 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from otel_events.core import redact
 from otel_events.deck.parts import Bar, Failure, Panel, Part, Plain, Table, Timeline, cut
 from otel_events.deck.renderers import in_words, is_rich, named, render
-from otel_events.inprocess.queue import fault
-
-if TYPE_CHECKING:
-    from otel_events.inprocess.context import TaskContext
-    from otel_events.tasks.runs import Called
+from otel_events.inprocess.attempts import ProcessAttempt
+from otel_events.inprocess.ended import EndedCall
+from otel_events.inprocess.faults import fault
 
 FAULT = "a deck of a task"
 VALUES = 100
@@ -29,19 +27,18 @@ DEFAULT = ("Timeline", "Source Code", "Dependencies")
 """What ``deck_fields=None`` stands for."""
 
 
-def panels(called: Called, until: int) -> list[Panel]:
+def panels(call: EndedCall, until: int) -> list[Panel]:
     """The panels that the task asks for, in its order. ``until``: the attempt's end, ns."""
-    options = called.site.options
-    if not options.enable_deck:
+    if not call.enable_deck:
         return []
-    fields = DEFAULT if options.deck_fields is None else options.deck_fields
+    fields = DEFAULT if call.deck_fields is None else call.deck_fields
     names = dict.fromkeys(str(field.value if isinstance(field, Enum) else field) for field in fields)
-    return [Panel(name, _guarded(MADE[name], called, until)) for name in names]
+    return [Panel(name, _guarded(MAKERS[name], call, until)) for name in names]
 
 
-def _guarded(make: Callable[[Called, int], list[Part]], called: Called, until: int) -> list[Part]:
+def _guarded(make: Callable[[EndedCall, int], list[Part]], call: EndedCall, until: int) -> list[Part]:
     try:
-        return make(called, until)
+        return make(call, until)
     except Exception as error:  # noqa: BLE001  # objects of the user's; the other panels are shown
         fault(FAULT, error)
         return [Failure(reason=f"could not be made: {type(error).__name__}")]
@@ -50,20 +47,20 @@ def _guarded(make: Callable[[Called, int], list[Part]], called: Called, until: i
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _inputs(called: Called, until: int) -> list[Part]:
-    bound = inspect.signature(called.site.function).bind(*called.arguments, **called.keywords)
+def _inputs(call: EndedCall, until: int) -> list[Part]:
+    bound = inspect.signature(call.function).bind(*call.arguments, **call.keywords)
     bound.apply_defaults()
     return _values([(name, value) for name, value in bound.arguments.items() if name not in ("self", "cls")])
 
 
-def _outputs(called: Called, until: int) -> list[Part]:
-    if called.error is not None:
-        return [Failure(reason=f"none: it ended by {type(called.error).__name__}")]
-    result = called.result
+def _outputs(call: EndedCall, until: int) -> list[Part]:
+    if call.error is not None:
+        return [Failure(reason=f"none: it ended by {type(call.error).__name__}")]
+    result = call.result
     if not isinstance(result, tuple):
         return _values([("o0", result)])
     fields = getattr(result, "_fields", ())
-    return _values([(str(fields[at]) if at < len(fields) else f"o{at}", one) for at, one in enumerate(result)])
+    return _values([(str(fields[at]) if at < len(fields) else f"o{at}", output) for at, output in enumerate(result)])
 
 
 def _values(values: Sequence[tuple[str, Any]]) -> list[Part]:
@@ -84,7 +81,7 @@ def _values(values: Sequence[tuple[str, Any]]) -> list[Part]:
 def _value(name: str, value: Any) -> str:
     try:
         return named(name, value)
-    except Exception as error:  # noqa: BLE001  # what an object says of itself may fail; its neighbours are shown
+    except Exception as error:  # noqa: BLE001  # the __repr__ of a foreign object may raise; its neighbours are shown
         fault(FAULT, error)
         return f"(could not be shown: {type(error).__name__})"
 
@@ -92,8 +89,8 @@ def _value(name: str, value: Any) -> str:
 # --- the code --------------------------------------------------------------------------------------------------------
 
 
-def _source_code(called: Called, until: int) -> list[Part]:
-    function = inspect.unwrap(called.site.function)
+def _source_code(call: EndedCall, until: int) -> list[Part]:
+    function = inspect.unwrap(call.function)
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)
     try:
@@ -106,35 +103,35 @@ def _source_code(called: Called, until: int) -> list[Part]:
 
 @functools.cache
 def _distributions() -> tuple[tuple[str, str], ...]:
-    found = {one.name: one.version for one in metadata.distributions() if one.name}
-    return tuple(sorted(found.items(), key=lambda item: item[0].lower()))
+    versions = {package.name: package.version for package in metadata.distributions() if package.name}
+    return tuple(sorted(versions.items(), key=lambda item: item[0].lower()))
 
 
-def _dependencies(called: Called, until: int) -> list[Part]:
+def _dependencies(call: EndedCall, until: int) -> list[Part]:
     return [Table(heads=("package", "version"), rows=[list(row) for row in _distributions()])]
 
 
 # --- the timeline ----------------------------------------------------------------------------------------------------
 
 
-def _timeline(called: Called, until: int) -> list[Part]:
-    return timeline(called.context, called.site.definition.name, until)
+def _timeline(call: EndedCall, until: int) -> list[Part]:
+    return timeline(call.attempt, call.name, until)
 
 
-def timeline(context: TaskContext, name: str, until: int) -> list[Part]:
+def timeline(attempt: ProcessAttempt, name: str, until: int) -> list[Part]:
     """The attempt, the runs that it started in this process, and what ``stats.timer`` measured in it."""
-    return [Timeline(bars=list(_bars(context, name, until)), seconds=(until - context.began) / 1e9)]
+    return [Timeline(bars=list(_bars(attempt, name, until)), seconds=(until - attempt.began) / 1e9)]
 
 
-def _bars(context: TaskContext, name: str, until: int) -> Iterator[Bar]:
-    yield Bar(name, 0.0, (until - context.began) / 1e9, tone=context.outcome)
-    for what, tone, start, end in sorted(context.laps or (), key=lambda lap: (lap[2], -lap[3])):
-        begin, over = max(start, context.began), min(end, until)
+def _bars(attempt: ProcessAttempt, name: str, until: int) -> Iterator[Bar]:
+    yield Bar(name, 0.0, (until - attempt.began) / 1e9, tone=attempt.outcome)
+    for what, tone, start, end in sorted(attempt.laps or (), key=lambda lap: (lap[2], -lap[3])):
+        begin, over = max(start, attempt.began), min(end, until)
         seconds = max(over - begin, 0) / 1e9
-        yield Bar(cut(in_words(what), 200), (begin - context.began) / 1e9, seconds, level=1, tone=tone)
+        yield Bar(cut(in_words(what), 200), (begin - attempt.began) / 1e9, seconds, level=1, tone=tone)
 
 
-MADE: dict[str, Callable[[Called, int], list[Part]]] = {
+MAKERS: dict[str, Callable[[EndedCall, int], list[Part]]] = {
     "Input": _inputs,
     "Output": _outputs,
     "Timeline": _timeline,

@@ -1,4 +1,4 @@
-"""``Deck``: a tab of the page that an attempt leaves behind, made by the code in it.
+"""``Deck``: a tab of the page of an attempt, made by the code in it.
 
     from otel_events import Deck, current_context, task
 
@@ -8,7 +8,7 @@
         Deck("Notes").append(Markdown("# Done"))
         Deck("Mine", "<b>HTML</b>")                  # a string is HTML, as flytekit has it
 
-What is appended is rendered at once, so that it shows as it was then and nothing of it is held on to.
+What is appended is rendered at once: it shows as it was at that time, and the object itself is not held.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from otel_events.deck.parts import Failure, Panel, Part, cut
+from otel_events.deck.parts import Failure, Panel, Part, Tab, cut
 from otel_events.deck.renderers import render
-from otel_events.inprocess.context import current_context
-from otel_events.inprocess.queue import fault
+from otel_events.inprocess.context import current_attempt
+from otel_events.inprocess.faults import fault
 
 PARTS = 200
 """Parts of one deck."""
@@ -30,7 +30,11 @@ NAME = 100
 
 
 class DeckField(Enum):
-    """Decks that a task can have made for it: ``deck_fields`` of ``@task``."""
+    """Decks that are made for a task: ``deck_fields`` of ``@task``.
+
+    >>> DeckField("Source Code").name
+    'SOURCE_CODE'
+    """
 
     INPUT = "Input"
     OUTPUT = "Output"
@@ -39,11 +43,23 @@ class DeckField(Enum):
     DEPENDENCIES = "Dependencies"
 
 
-class Deck:
-    """A named tab, added to those of the run at hand unless ``auto_add_to_deck`` is False. Outside of any run it is
-    kept by nobody but its maker. Raises nothing: content that cannot be rendered shows its error's class."""
+class Deck(Tab):
+    """A named tab of the page of the current run. Outside of any run it is on no page.
+
+    Raises nothing: content that cannot be rendered shows as the class of its error.
+
+    >>> deck = Deck("Losses", [{"epoch": 1, "loss": 0.5}])
+    >>> deck.append("<b>best so far</b>").name
+    'Losses'
+    """
 
     def __init__(self, name: str, html: Any = "", auto_add_to_deck: bool = True) -> None:
+        """
+        Args:
+            name: Shown on the tab.
+            html: The first content: a string is HTML, other objects are rendered by ``renderers``; "": none.
+            auto_add_to_deck: Whether to add the tab to the page of the current run.
+        """
         self._name = cut(str(name), NAME)
         self._parts: list[Part] = []
         if not (isinstance(html, str) and not html):
@@ -52,7 +68,14 @@ class Deck:
             _add(self)
 
     def append(self, content: Any) -> Deck:
-        """Add content below what is there: anything that ``renderers`` knows; a string is HTML."""
+        """Add content below what is there.
+
+        Args:
+            content: A string is HTML; other objects are rendered by ``renderers``.
+
+        Returns:
+            The deck itself.
+        """
         if len(self._parts) < PARTS:
             self._parts.append(render(content))
         elif len(self._parts) == PARTS:
@@ -66,26 +89,33 @@ class Deck:
 
     @property
     def html(self) -> str:
-        """What it shows, as in the page."""
-        from otel_events.deck.document import fragment  # with Jinja2, which making a deck does not need
+        """Its HTML, as on the page."""
+        from otel_events.deck.document import fragment  # Jinja2, which only pages need
 
         return fragment(self.panel())
 
     def panel(self) -> Panel:
-        """It as a tab."""
+        """The tab as it stands."""
         return Panel(self._name, tuple(self._parts))
 
     @staticmethod
     def publish() -> None:
-        """Write the page of the run at hand as its decks stand, and tell of it: for those who look meanwhile. At the
-        end of the attempt it is written again. Without effect outside of any run."""
-        from otel_events.deck.finish import publish  # as above
+        """Write the page of the current run while it goes on, and report where it is.
 
-        publish(current_context())
+        At the end of the attempt the page is written again. Nothing happens outside of any run.
+        """
+        from otel_events.deck.finish import publish  # Jinja2, which only pages need
+
+        attempt = current_attempt()
+        if attempt is not None:
+            publish(attempt)
 
 
 def _add(deck: Deck) -> None:
-    decks = current_context().decks
+    attempt = current_attempt()
+    if attempt is None:
+        return
+    decks = attempt.decks
     if len(decks) < DECKS:
         decks.append(deck)
     else:

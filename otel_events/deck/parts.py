@@ -22,7 +22,7 @@ ROWS, COLUMNS = 100, 30
 
 
 class Part(msgspec.Struct, kw_only=True):
-    """What all share: a title above it, "" for none, and a note below it."""
+    """What all parts have: a title above, "" for none, and a note below."""
 
     kind: ClassVar[str] = ""
     title: str = ""
@@ -30,14 +30,14 @@ class Part(msgspec.Struct, kw_only=True):
 
 
 class Plain(Part):
-    """Text as it stands, line by line."""
+    """Text, shown line by line."""
 
     kind = "plain"
     text: str
 
 
 class Prose(Part):
-    """HTML that was made here of something that cannot hold any (Markdown with its HTML off)."""
+    """HTML that was made here from text in which HTML is escaped (Markdown)."""
 
     kind = "prose"
     html: str
@@ -84,8 +84,8 @@ class Page(Part):
 
 
 class Bar(msgspec.Struct):
-    """A row of a timeline. Times in seconds; ``start`` from the timeline's beginning. ``tone``: an outcome, or
-    "section" for what is no run."""
+    """A row of a timeline. Times are in seconds, ``start`` from the timeline's beginning. ``tone``: the outcome of a
+    run, "section" for anything else."""
 
     name: str
     start: float
@@ -117,6 +117,14 @@ class Panel(msgspec.Struct):
 
     name: str
     parts: Sequence[Part]
+
+
+class Tab:
+    """What a user puts into the decks of an attempt; ``Deck`` is one."""
+
+    def panel(self) -> Panel:
+        """The tab as it stands."""
+        raise NotImplementedError
 
 
 def cut(text: str, limit: int) -> str:

@@ -1,6 +1,6 @@
-"""Where the pages of attempts are kept: ``ROOT/RUN.ATTEMPT.html`` in the folder of decks, readable by its user alone.
+"""Where the pages of attempts are stored: ``ROOT/RUN.ATTEMPT.html`` in the folder of decks, readable by its user alone.
 
-The folder is $OTEL_EVENTS_DECKS, else ``decks`` beside the journal. It is kept within bounds by who writes into it.
+The folder is $OTEL_EVENTS_DECKS, else ``decks`` beside the journal. The processes that write into it remove old pages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BYTES = 1 << 30
 AGE = 30 * 86_400
 """Seconds since a page was written, after which it is removed."""
 EVERY = 50
-"""Pages that a process writes between two looks at the bounds; the first one looks too."""
+"""Pages that a process writes between two clean-ups; the first one cleans up too."""
 NAME = 180
 """Bytes of a part of a path; of a longer id the end is replaced by its hash."""
 
@@ -57,19 +57,20 @@ def path_of(run: Run, under: Path) -> Path:
 def write(path: Path, text: str) -> None:
     """Write a page whole or not at all, with rights for its user alone. OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, made = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)  # mode 0600, a name nobody guesses
+    # mode 0600, and a name that cannot be guessed
+    handle, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
             file.write(text)
-        os.replace(made, path)
+        os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(made)
+            os.unlink(part)
         raise
 
 
-def keep(path: Path, text: str) -> None:
-    """``write``, and now and then hold the folder of decks within its bounds. OSError where it cannot be written."""
+def store(path: Path, text: str) -> None:
+    """``write``, and now and then remove old pages of the folder. Raises OSError where it cannot be written."""
     global _written
     path.parents[1].mkdir(mode=0o700, parents=True, exist_ok=True)
     write(path, text)
@@ -79,7 +80,7 @@ def keep(path: Path, text: str) -> None:
 
 
 def prune(under: Path, now: float, size: int = BYTES, age: float = AGE) -> int:
-    """Remove the pages that are too old, then the oldest until ``size`` bytes are left at most; how many were."""
+    """Remove pages that are older than ``age`` seconds, and the oldest beyond ``size`` bytes; the number removed."""
     left, removed = size, 0
     for written, length, path in sorted(_pages(under), reverse=True):
         left -= length
@@ -96,14 +97,24 @@ def prune(under: Path, now: float, size: int = BYTES, age: float = AGE) -> int:
 
 def _pages(under: Path) -> Iterator[tuple[float, int, Path]]:
     for path in under.glob("*/*.html"):
-        with contextlib.suppress(OSError):  # as above
-            found = path.stat()
-            yield found.st_mtime, found.st_size, path
+        with contextlib.suppress(OSError):  # another process removed it
+            status = path.stat()
+            yield status.st_mtime, status.st_size, path
 
 
 def named(run: str, under: Path) -> list[Path]:
-    """The pages of a run: all below it where ``run`` is a root's id or its beginning, else of its own
-    attempts. ConfigError where several roots begin so."""
+    """The pages of a run.
+
+    Args:
+        run: The id of a root, or the beginning of one; else the id of a run.
+        under: The folder of decks.
+
+    Returns:
+        Of a root the pages of all runs below it, else those of the run's own attempts.
+
+    Raises:
+        ConfigError: Several roots begin with ``run``.
+    """
     if not run or not under.is_dir():
         return []
     roots = [path for path in under.iterdir() if path.name.startswith(safe(run)) and path.is_dir()]
@@ -111,8 +122,8 @@ def named(run: str, under: Path) -> list[Path]:
     if len(roots) > 1 and not whole:
         ids = "\n".join(f"  {path.name}" for path in sorted(roots)[:20])
         raise ConfigError(f"{len(roots)} runs in {under} fit {run!r}; give one of these in full:\n{ids}")
-    if found := whole or roots:
-        return sorted(found[0].glob("*.html"))
+    if folders := whole or roots:
+        return sorted(folders[0].glob("*.html"))
     return sorted(
         path for path in under.glob("*/*.html") if path.name.rpartition(".")[0].rpartition(".")[0] == safe(run)
     )

@@ -1,6 +1,6 @@
 """The page of a run and all below it: the decks that its attempts left, a timeline of them, and what they report.
 
-Of any source: what the journal knows makes the timeline and the reports, and the files that are here the other tabs.
+It can be made for a run of any source: the journal gives the timeline and the reports, the files the other tabs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,21 @@ REPORTS = 500
 
 
 def page_of(run: str, journal: Path, under: Path) -> str:
-    """The page of a run by its id or the beginning of a root's. RunNotFound; ConfigError where that fits several roots
-    of the journal, or of the folder; JournalError where the journal cannot be read and there is no deck."""
+    """Make the page of a run.
+
+    Args:
+        run: Its id, or the beginning of a root's.
+        journal: Path of the journal.
+        under: The folder of decks.
+
+    Returns:
+        HTML.
+
+    Raises:
+        RunNotFound: Neither the journal nor the folder has it.
+        ConfigError: Several roots begin with ``run``.
+        JournalError: The journal cannot be read, and there is no deck.
+    """
     try:
         with closing(Journal.reader(journal)) as reader:
             steps = [step for steps in recorded(reader, run) for step in steps]
@@ -39,8 +52,8 @@ def page_of(run: str, journal: Path, under: Path) -> str:
             raise type(error)(f"{error}; and no deck of it is in {under}, where $OTEL_EVENTS_DECKS says") from None
         return document.render(document.Heading(run), _pages([(path.stem, path) for path in files]))
     every = [step for top in steps for step, _ in _walk(top)]
-    found = [(step, path) for step in every if (path := place.path_of(step.run, under)).is_file()]
-    panels = [*_pages([(_name(step), path) for step, path in found]), _timeline(steps)]
+    pages = [(step, path) for step in every if (path := place.path_of(step.run, under)).is_file()]
+    panels = [*_pages([(_name(step), path) for step, path in pages]), _timeline(steps)]
     if reports := [(step, report) for step in every for report in step.reports if not _is_shown(report)]:
         panels.append(_reports(reports))
     return document.render(_heading(steps), panels)
@@ -66,9 +79,9 @@ def _heading(steps: Sequence[Step]) -> document.Heading:
     return document.Heading(_name(first), last.outcome or "incomplete", facts)
 
 
-def _pages(found: Sequence[tuple[str, Path]]) -> list[Panel]:
-    panels = [Panel(name, [_page(name, path)]) for name, path in found[:PAGES]]
-    if more := found[PAGES:]:
+def _pages(files: Sequence[tuple[str, Path]]) -> list[Panel]:
+    panels = [Panel(name, [_page(name, path)]) for name, path in files[:PAGES]]
+    if more := files[PAGES:]:
         rows = [(name, str(path)) for name, path in more]
         panels.append(Panel(f"{len(more)} more", [Table(heads=("deck", "file"), rows=rows[:REPORTS])]))
     return panels
@@ -107,10 +120,10 @@ def _is_shown(report: Report) -> bool:
     return report.name == REPORT and report.media_type == MEDIA_TYPE and report.uri.startswith("file:")
 
 
-def _reports(found: Sequence[tuple[Step, Report]]) -> Panel:
+def _reports(reports: Sequence[tuple[Step, Report]]) -> Panel:
     rows = [
         (_name(step), report.name, report.media_type, redact.text(report.uri) or cut(redact.text(report.content), 500))
-        for step, report in found[:REPORTS]
+        for step, report in reports[:REPORTS]
     ]
-    note = f"The first {REPORTS} of {len(found):,}." if len(found) > REPORTS else ""
+    note = f"The first {REPORTS} of {len(reports):,}." if len(reports) > REPORTS else ""
     return Panel("Reports", [Table(heads=("run", "name", "type", "what"), rows=rows, links=True, note=note)])

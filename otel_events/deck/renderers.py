@@ -1,18 +1,18 @@
-"""What is put into a deck -> how it shows. A table from types to functions, looked up by names: no library is imported
-to find out whether an object is of it.
+"""How an object shows in a deck: a table from types to functions. Types are looked up by name, so that no library is
+imported only to test for its types.
 
 | what | shows as |
 |---|---|
 | a string | its HTML, shut in a frame |
 | Text, Markdown | text; Markdown, in which HTML is text |
-| numbers, None, and what nobody knows | text |
+| numbers, None, and everything else | text |
 | a list of dicts; a dict | a table |
 | DataFrame and Series of pandas and polars | a table, its first rows and columns |
 | a figure (or its axes) of matplotlib | an image |
 | a figure of plotly | itself, in a frame that runs plotly and nothing else |
-| what has ``_repr_html_`` | its HTML, shut in a frame |
+| an object with ``_repr_html_`` | its HTML, shut in a frame |
 
-``register(kind, renderer)`` adds one of the user's. What looks like a secret is redacted in all of it.
+``register(kind, renderer)`` adds one of the user's. Text that looks like a secret is redacted in all of them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from otel_events.deck.parts import (
     cut,
     too_large,
 )
-from otel_events.inprocess.queue import fault
+from otel_events.inprocess.faults import fault
 
 FAULT = "a deck's renderer"
 Renderer = Callable[[Any], Any]
@@ -66,16 +66,29 @@ _own: dict[type, Renderer] = {}
 
 
 def register(kind: object, renderer: Renderer) -> None:
-    """Show what is of ``kind`` by ``renderer``: a function of it that returns HTML, or anything that can be put into a
-    deck (``Text``, ``Markdown``, a figure, a list of dicts ...). Again: in place of the one before. TypeError."""
+    """Show objects of a class by a function of the user's.
+
+    Args:
+        kind: The class; classes that are derived from it show the same way.
+        renderer: A function of an object. It returns HTML, or anything else that can be put into a deck (``Text``,
+            ``Markdown``, a figure, a list of dicts ...). It replaces the one that was registered before.
+
+    Raises:
+        TypeError: ``kind`` is no class, or ``renderer`` cannot be called.
+
+    >>> class Loss(float): pass
+    >>> register(Loss, lambda loss: Text(f"{loss:.2f}"))
+    >>> render(Loss(0.5)).text
+    '0.50'
+    """
     if not (isinstance(kind, type) and callable(renderer)):
         raise TypeError("register(kind, renderer) takes a class, and a function of its instances")
     _own[kind] = renderer
 
 
 def render(content: Any) -> Part:
-    """The part that shows ``content``. Raises nothing: a renderer that fails is counted and logged once, and its
-    error's class shows."""
+    """The part that shows ``content``. Raises nothing: where a renderer fails, that is counted and logged once, and the
+    class of its error shows."""
     try:
         return _bounded(_rendered(content))
     except Exception as error:  # noqa: BLE001  # objects and renderers of the user's; the task goes on
@@ -91,11 +104,11 @@ def _rendered(content: Any) -> Part:
         content = own(content)
         if isinstance(content, Part):
             return content
-    return found(type(content))(content)
+    return renderer_of(type(content))(content)
 
 
-def found(kind: type) -> Callable[[Any], Part]:
-    """The renderer of a type: of the nearest of its bases that has one, else of what HTML it offers, else text."""
+def renderer_of(kind: type) -> Callable[[Any], Part]:
+    """The renderer of a type: that of the nearest base that has one, else of its ``_repr_html_``, else text."""
     for base in kind.__mro__:
         if renderer := RENDERERS.get((base.__module__.partition(".")[0], base.__qualname__)):
             return renderer
@@ -107,7 +120,7 @@ def is_rich(value: Any) -> bool:
     kind = type(value)
     if kind is list:
         return _is_records(value)
-    return kind not in _SIMPLE and (any(base in _own for base in kind.__mro__) or found(kind) is not _text)
+    return kind not in _SIMPLE and (any(base in _own for base in kind.__mro__) or renderer_of(kind) is not _text)
 
 
 _SIMPLE = (str, bytes, int, float, bool, type(None), dict, tuple, set, frozenset)
@@ -180,7 +193,7 @@ def _markdown(content: Markdown) -> Part:
 
 @functools.cache
 def _parser() -> Any:
-    from markdown_it import MarkdownIt  # only decks with Markdown need it
+    from markdown_it import MarkdownIt  # 20 ms that only decks with Markdown need to pay
 
     # Images are left out: none but data URIs would load, and Picture shows those.
     return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
@@ -192,10 +205,10 @@ def _parser() -> Any:
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], total: tuple[int, int] | None = None) -> Table:
     """A table of any values; ``total``: (rows, columns) that there are, where these are only the first."""
     shown = [tuple(row[:COLUMNS]) for row in rows[:ROWS]]
-    told = [cut(str(head), 200) for head in heads[:COLUMNS]]
-    numeric = [_numeric([row[place] for row in shown if place < len(row)]) for place in range(len(told))]
-    cells = [[named(head, value) for head, value in zip(told, row, strict=False)] for row in shown]
-    return Table(heads=told, rows=cells, numeric=numeric, note=_note(total or (len(rows), len(heads))))
+    names = [cut(str(head), 200) for head in heads[:COLUMNS]]
+    numeric = [_numeric([row[place] for row in shown if place < len(row)]) for place in range(len(names))]
+    cells = [[named(head, value) for head, value in zip(names, row, strict=False)] for row in shown]
+    return Table(heads=names, rows=cells, numeric=numeric, note=_note(total or (len(rows), len(heads))))
 
 
 def _numeric(column: Sequence[Any]) -> bool:
@@ -300,13 +313,13 @@ def plot(text: str) -> Part:
     for trace in figure["data"]:
         if isinstance(trace, dict) and trace.get("type") in WITHOUT_GL:
             trace["type"] = WITHOUT_GL[trace["type"]]
-    kept = {"data": _clean(figure["data"]), "layout": _clean(layout)}
+    cleaned = {"data": _clean(figure["data"]), "layout": _clean(layout)}
     tall = int(min(max(height, 100), 2000)) if isinstance(height, int | float) else HEIGHT
-    return Plot(json=msgspec.json.encode(kept).decode(), height=tall)
+    return Plot(json=msgspec.json.encode(cleaned).decode(), height=tall)
 
 
 def _clean(value: Any) -> Any:
-    """The same without what looks like a secret in its texts."""
+    """The same with redacted texts."""
     if isinstance(value, str):
         return redact.text(value)
     if isinstance(value, list):
@@ -330,4 +343,4 @@ RENDERERS: dict[tuple[str, str], Callable[[Any], Part]] = {
     ("matplotlib", "Axes"): _matplotlib,
     ("plotly", "BaseFigure"): _plotly,
 }
-"""(package, class) -> what shows it; classes that are derived from one show as it does."""
+"""(package, class) -> its renderer; classes that are derived from one show the same way."""

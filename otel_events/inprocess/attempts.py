@@ -1,43 +1,68 @@
-"""Runs of this process, as they are told: one object for each attempt, handed over with each of its changes of phase.
+"""Attempts of runs of this process: one object for each, handed to the queue with each change of its phase.
 
-The caller pays for what it hands over, so that holds what is known and makes nothing: events are made of it by the
-thread behind.
+The thread that runs the user's code hands over this object as it is. Events are made of it, and redacted, by the thread
+behind the queue, so that the user's code does not wait for that.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from otel_events.core import redact
-from otel_events.inprocess.faults import process_id
+from otel_events.inprocess.ids import process_id
 from otel_events.model.event import AnyEvent, Error, Kind, Link, PhaseChange, Run, Scalar
 from otel_events.model.identity import span_id, trace_id
 
 SOURCE = "python"
 NOTHING: dict[str, Scalar] = {}
+"""No attributes. Compared by identity, so that a change without attributes skips redaction."""
+Lap = tuple[str, str, int, int]
+"""A bar of a timeline: (name, outcome of a run or "section", start and end in ns)."""
+LAPS = 500
+"""Laps of one attempt; later ones are left out."""
 
 
 class Definition:
-    """What is the same in all runs of a function; redacted here, once for all of them."""
+    """What is the same in all runs of a function. It is redacted here, once for all of them."""
 
     __slots__ = ("attributes", "kind", "name", "timeline")
 
     def __init__(self, kind: Kind, name: str, attributes: dict[str, Scalar], timeline: bool = False) -> None:
-        """``timeline``: each run keeps what its timeline shows, until its end."""
+        """``timeline``: whether the attempts of its runs collect laps for the timeline of their deck."""
         self.kind, self.name, self.timeline = kind, redact.name(name), timeline
         self.attributes = redact.attributes(attributes)
 
 
-class OwnAttempt:
-    """One attempt of one run of this process; ``run`` None: outside of any.
+class ProcessAttempt:
+    """One attempt of one run of this process.
 
-    ``trace``: id of its trace where somebody else made that; b"" where it follows from the root's id. ``outermost``:
-    above it is nothing of this process. ``definition``: where it is known, name and workflow of the run are redacted
-    already. ``outcome``, ``error`` and ``links`` are set before the outcome is handed over.
+    Attributes:
+        run: The run; None outside of any.
+        trace: Id of its trace where another system made that; b"" where it follows from the id of the root.
+        process: The process that it belongs to (ids.process_id).
+        outermost: Whether no other run of this process is above it.
+        definition: Of its function. Where it is set, the run's name and workflow are redacted already.
+        outcome, error, links: Set before the change of phase to the outcome is handed over.
+        began: Its start in ns, 0 where that is not known.
+        laps: Bars for its timeline; None where its task has no timeline.
     """
 
-    __slots__ = ("definition", "error", "links", "outcome", "outermost", "process", "run", "trace")
+    __slots__ = (
+        "_decks",
+        "began",
+        "definition",
+        "error",
+        "laps",
+        "links",
+        "outcome",
+        "outermost",
+        "process",
+        "run",
+        "trace",
+    )
 
     def __init__(self, run: Run | None, trace: bytes = b"", process: str | None = None) -> None:
-        """``process``: of which it is (faults.process_id), "" for another one; else this one."""
+        """``process``: None for this one, "" for another one."""
         self.run, self.trace = run, trace
         self.process = process_id() if process is None else process
         self.outermost = True
@@ -45,10 +70,13 @@ class OwnAttempt:
         self.outcome = ""
         self.error: Error | None = None
         self.links: tuple[Link, ...] = ()
+        self.began = 0
+        self.laps: list[Lap] | None = None
+        self._decks: list[Any] | None = None
 
     @property
-    def handed(self) -> bool:
-        """Whether it is another process's, which a fork or a hand-over brought here."""
+    def is_foreign(self) -> bool:
+        """Whether it belongs to another process: a fork or a hand-over brought it here."""
         return self.process is not process_id()
 
     @property
@@ -65,32 +93,63 @@ class OwnAttempt:
         run = self.run
         return span_id(run.source, run.namespace, run.id, run.attempt or 1, run.kind) if run is not None else b""
 
+    def snapshot(self) -> ProcessAttempt:
+        """The same attempt for code that runs later or elsewhere; it does not change any more."""
+        return self
 
-Told = tuple[OwnAttempt, str, int, dict[str, Scalar]]
-"""A change of phase: (attempt, phase, time in ns, attributes)."""
+    def lap(self, name: str, what: str, start: int, end: int) -> None:
+        """Put something that has ended on the timeline, if the attempt has one.
+
+        Args:
+            name: What is shown beside the bar.
+            what: The outcome of a run, or "section".
+            start: In ns.
+            end: In ns.
+        """
+        if self.laps is not None and len(self.laps) < LAPS:
+            self.laps.append((name, what, start, end))
+
+    @property
+    def decks(self) -> list[Any]:
+        """The decks of this attempt, in order; ``Deck(...)`` appends itself. Their page is written when the attempt
+        ends, before its outcome is handed over."""
+        if self._decks is None:
+            self._decks = []
+        return self._decks
+
+    @property
+    def has_decks(self) -> bool:
+        return bool(self._decks)
 
 
-def change(told: Told) -> AnyEvent:
-    """The event of it, redacted: most have nothing that their definition has not."""
-    definition, attributes = told[0].definition, told[3]
-    made = _change(told)
-    if definition is None or made.error is not None or made.links:
-        return redact.event(made)
-    return made if attributes is NOTHING or attributes is definition.attributes else redact.event(made)
+PhaseRecord = tuple[ProcessAttempt, str, int, dict[str, Scalar]]
+"""A change of phase: (attempt, phase, time in ns, attributes). A tuple is what costs the user's code least."""
 
 
-def _change(told: Told) -> PhaseChange:
-    own, phase, time, attributes = told
-    run = own.run
-    assert run is not None, "only a run has phases"  # noqa: S101  # told by attempts of runs alone
-    over = phase == own.outcome
+def phase_change(record: PhaseRecord) -> AnyEvent:
+    """The redacted event of a record.
+
+    Redaction is skipped where there is nothing but what the definition has redacted already, which holds for most.
+    """
+    definition, attributes = record[0].definition, record[3]
+    event = _unredacted(record)
+    if definition is None or event.error is not None or event.links:
+        return redact.event(event)
+    return event if attributes is NOTHING or attributes is definition.attributes else redact.event(event)
+
+
+def _unredacted(record: PhaseRecord) -> PhaseChange:
+    attempt, phase, time, attributes = record
+    run = attempt.run
+    assert run is not None, "only a run has phases"  # noqa: S101  # attempts of runs alone are handed over
+    over = phase == attempt.outcome
     return PhaseChange(
-        id=f"{run.id}:{run.attempt}:{phase}",  # a run goes into each of these phases once
+        id=f"{run.id}:{run.attempt}:{phase}",  # unique: an attempt goes into each of these phases once
         time=time,
         run=run,
         phase=phase,
         native=phase,
-        error=own.error if over else None,
-        links=own.links if over else (),
+        error=attempt.error if over else None,
+        links=attempt.links if over else (),
         attributes=attributes,
     )

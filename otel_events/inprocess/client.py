@@ -1,8 +1,8 @@
 """Events of this process to a gateway that keeps and sends them: ``POST {gateway}/v1/events``, a JSON object a line.
 
-Without a journal they wait in the queue of the process (live.py), bounded, while the gateway is away; with one, on
-disk, and a restart goes on where it stopped. Sent again until the gateway says yes: events that it has already are
-known to it by their ids. What it refuses for good (a record that is none) is counted and let go.
+Without a journal they wait in the bounded queue of the process (queue.py) while the gateway is away; with one, they
+wait on disk, and a restart goes on where it stopped. A request is repeated until the gateway accepts it: the gateway
+recognises by their ids the events that it has. What it refuses for good is counted and dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 import urllib3
 
 from otel_events.inprocess.faults import fault
-from otel_events.inprocess.sending import GATEWAY
+from otel_events.inprocess.settings import GATEWAY
 from otel_events.journal import Journal
 from otel_events.journal.pack import pack, unpack
 from otel_events.model.errors import ConfigError, ExportError
@@ -42,7 +42,7 @@ FIRST, LONGEST = 0.2, 30.0
 TRIM = 30.0
 """Seconds between two looks at what the journal need not keep."""
 REFUSED = frozenset({400, 413, 415, 422})
-"""Statuses that say: never send this again. Others (a wrong token, a wrong path, too busy) may be cured over there."""
+"""Statuses after which a request is not repeated. The cause of others (a wrong token, too busy) may pass."""
 
 _random = SystemRandom().random
 _encoder = msgspec.json.Encoder()
@@ -57,7 +57,18 @@ class _Answer(msgspec.Struct):
 
 
 def endpoint(url: str, environ: Mapping[str, str]) -> Endpoint:
-    """Where events go, by the gateway's base URL. ConfigError names the variable."""
+    """Where events are sent.
+
+    Args:
+        url: Base URL of the gateway.
+        environ: May hold a token for it.
+
+    Returns:
+        The endpoint of its intake.
+
+    Raises:
+        ConfigError: The URL or the token cannot be used; the message names the variable.
+    """
     try:
         parsed = urlsplit(url.strip())
         good = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
@@ -98,34 +109,43 @@ class _Sender(HttpSender):
 
     def _judged(self, answer: urllib3.BaseHTTPResponse, content: bytes) -> Result:
         try:
-            told = msgspec.json.decode(content, type=_Answer)
+            parsed = msgspec.json.decode(content, type=_Answer)
         except (msgspec.MsgspecError, RecursionError):
-            told = None
+            parsed = None
         if 200 <= answer.status < 300:
-            if told is None:
+            if parsed is None:
                 return Result("retry", "what answers there is no gateway of otel-events")
-            self.refused += told.refused_count
+            self.refused += parsed.refused_count
             return Result("ok")
-        said = told.error if told else ""
-        reason = redact(clip(f"HTTP {answer.status} {answer.reason or ''} {said}".strip()), self._endpoint)
+        message = parsed.error if parsed else ""
+        reason = redact(clip(f"HTTP {answer.status} {answer.reason or ''} {message}".strip()), self._endpoint)
         after = retry_after(answer.headers.get("retry-after", ""), time.time())
         return Result("refused" if answer.status in REFUSED else "retry", reason, after)
 
 
-class ToGateway:
-    """Sends in the order of events; ``take`` and ``tick`` are called by one thread at a time, ``abort`` by any."""
+class RemoteGateway:
+    """A gateway elsewhere. Events are sent in order; ``take`` and ``tick`` are called by one thread at a time."""
 
     def __init__(self, where: Endpoint, journal: Journal | None = None) -> None:
         self._where, self._sender, self._journal = where, _Sender(where), journal
         self._failed, self._wait_until, self._closing = 0, 0.0, math.inf
         self._why = ""
-        """Why the last request was to be made again."""
+        """Why the last request has to be repeated."""
         self._refused = 0
         self._trim_at = 0.0
 
     @classmethod
-    def open(cls, url: str, journal: Path | None, environ: Mapping[str, str]) -> ToGateway:
-        """ConfigError for a wrong setting, JournalError for a journal that cannot be used."""
+    def open(cls, url: str, journal: Path | None, environ: Mapping[str, str]) -> RemoteGateway:
+        """
+        Args:
+            url: Base URL of the gateway.
+            journal: File in which events wait for it; None: they wait in memory.
+            environ: May hold a token for the gateway.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+            JournalError: The journal cannot be used.
+        """
         where = endpoint(url, environ)
         if journal is None:
             return cls(where)
@@ -133,7 +153,11 @@ class ToGateway:
         return cls(where, Journal.open(journal))
 
     def take(self, events: Sequence[AnyEvent]) -> None:
-        """Events are the gateway's, or on disk, when this returns; ExportError or JournalError: offer them again."""
+        """When this returns, the events are on disk, or the gateway has them.
+
+        Raises:
+            ExportError, JournalError: Offer the same events again.
+        """
         if self._journal is not None:
             self._journal.append(events)
         else:
@@ -164,7 +188,7 @@ class ToGateway:
         left = ""
         try:
             self.tick()
-        except Exception as error:  # noqa: BLE001  # told by what is returned
+        except Exception as error:  # noqa: BLE001  # said by what is returned
             left = f"{error}; what it does not have is kept in {self._journal.path}" if self._journal else str(error)
         self._sender.close()
         if self._journal is not None:
@@ -180,17 +204,14 @@ class ToGateway:
         """End the request that is under way, from any thread."""
         self._sender.close()
 
-    def after_fork(self) -> None:
-        self._sender.after_fork()
-
     # --- one request after the other -------------------------------------------------------------------------------
 
     def _may_try(self) -> bool:
         return time.monotonic() >= self._wait_until
 
     def _send_all(self, events: Sequence[AnyEvent]) -> None:
-        """ExportError at the first request that is not answered with yes: all of ``events`` are offered again, and the
-        gateway drops those that it has."""
+        """Raises ExportError at the first request that is not accepted: then all of ``events`` are offered again, and
+        the gateway drops those that it has."""
         if not self._may_try():
             raise ExportError(self._why)
         for body in _bodies(events):
@@ -227,7 +248,7 @@ def _bodies(events: Iterable[AnyEvent]) -> Iterable[bytes]:
 
 
 def _line(event: AnyEvent) -> bytes:
-    """The event as a line of JSON; b"", counted, for a number that JSON does not have."""
+    """The event as a line of JSON; b"" for a number that JSON does not have, which is counted."""
     if isinstance(event, Stat) and not math.isfinite(event.value):
         fault("an event for the gateway", ValueError(f"{event.name} is {event.value}, which JSON cannot tell"))
         return b""

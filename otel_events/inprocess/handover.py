@@ -143,7 +143,7 @@ class Writer:
 
     def write(self, events: Sequence[AnyEvent]) -> int:
         """Leave events for the owner; how many there was no room for."""
-        data = b"".join([_size.pack(len(one)) + one for one in map(encoded, events) if len(one) <= LARGEST])
+        data = b"".join([_size.pack(len(frame)) + frame for frame in map(encoded, events) if len(frame) <= LARGEST])
         with _locked(self._door, fcntl.LOCK_SH):
             if os.fstat(self._door).st_size or _try_lock(self._owner, fcntl.LOCK_SH):
                 raise GoneError(f"the process that reads {self._path.parent} has ended")

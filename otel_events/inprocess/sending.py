@@ -1,49 +1,43 @@
-"""What the events of a process go to, as its settings say: a gateway of its own, or one elsewhere."""
+"""What the events of a process go to, as its settings say: a gateway in this process, or one elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-import msgspec
-
-from otel_events.gateway.state import Timing
 from otel_events.inprocess.faults import faults
+from otel_events.inprocess.settings import TAGS, Settings
 from otel_events.model.errors import ConfigError
 from otel_events.model.event import AnyEvent
 
-GATEWAY = "OTEL_EVENTS_GATEWAY"
-TAGS = "OTEL_EVENTS_STAT_TAGS"
+
+class Destination(Protocol):
+    """What events go to in the process that sends. ``abort`` is called by any thread, the others by one at a time."""
+
+    def take(self, events: Sequence[AnyEvent]) -> object:
+        """Accept events; an error means that the same events are offered again."""
+
+    def tick(self) -> None:
+        """Do what is due; called a few times a second."""
+
+    def dropped(self, count: int) -> None:
+        """Count events that had no room in the queue."""
+
+    def hurry(self, seconds: float) -> None:
+        """Let what is under way end within ``seconds``."""
+
+    def abort(self) -> None:
+        """End what is under way now."""
+
+    def finish(self, seconds: float) -> str:
+        """Send the rest within ``seconds``, and close; why something is left, or ""."""
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """As configured; what a child process needs to take the place of its parent."""
-
-    journal: Path
-    """Its file; in a temporary folder where none was named."""
-    temporary: bool
-    gateway: str
-    timing: Timing
-    environ: Mapping[str, str]
-
-
-class Sending(Protocol):
-    """What events go to in the process that sends."""
-
-    def take(self, events: Sequence[AnyEvent]) -> object: ...
-    def tick(self) -> None: ...
-    def dropped(self, count: int) -> None: ...
-    def hurry(self, seconds: float) -> None: ...
-    def abort(self) -> None: ...
-    def finish(self, seconds: float) -> str: ...
-
-
-class ToCollector:
-    """A gateway of this process's own."""
+class LocalGateway:
+    """A gateway in this process, which sends to a collector."""
 
     def __init__(self, gateway: Any) -> None:
         self._gateway = gateway
@@ -67,10 +61,10 @@ class ToCollector:
                 self._faults[what] = count
 
     def hurry(self, seconds: float) -> None:
-        """Nothing of it waits for the other side before ``finish``."""
+        """Nothing waits for the collector before ``finish``: events are taken by a journal on disk."""
 
     def abort(self) -> None:
-        """As above."""
+        """Nothing waits for the collector before ``finish``."""
 
     def finish(self, seconds: float) -> str:
         end = time.monotonic() + seconds
@@ -81,23 +75,40 @@ class ToCollector:
         return f"telemetry of {left.commits} commits was not sent: {left.reason}" if left.commits else ""
 
 
-def sending(settings: Settings, forked: bool = False) -> Sending:
-    """Raises JournalError, also where another process holds the journal, and ConfigError."""
+def open_destination(settings: Settings, forked: bool = False) -> Destination:
+    """Open what the events of this process go to.
+
+    Args:
+        settings: As configured.
+        forked: Whether this process is a fork of the one that sent before.
+
+    Returns:
+        A gateway in this process, or a client of the one that the settings name.
+
+    Raises:
+        JournalError: The journal cannot be used, or another process holds it.
+        ConfigError: A variable has a value that cannot be used.
+    """
     settings.journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.gateway:
-        from otel_events.inprocess.client import ToGateway  # loaded by who has a gateway elsewhere
+        from otel_events.inprocess.client import RemoteGateway  # urllib3, which only a gateway elsewhere needs
 
-        return ToGateway.open(settings.gateway, None if settings.temporary else settings.journal, settings.environ)
-    from otel_events.gateway.gateway import Gateway  # loaded by the one process that needs it
-    from otel_events.gateway.settings import GatewayConfig
-    from otel_events.otlp import from_env
+        return RemoteGateway.open(settings.gateway, None if settings.temporary else settings.journal, settings.environ)
+    return _local_gateway(settings, forked)
 
-    config = from_env(settings.environ)
-    if forked and "grpc" in sys.modules and any(one.protocol == "grpc" for one in config.endpoints.values()):
+
+def _local_gateway(settings: Settings, forked: bool) -> LocalGateway:
+    # The fold and the senders, which only the one process that sends needs: children hand their events over.
+    from otel_events.gateway.gateway import Gateway  # see above
+    from otel_events.gateway.settings import GatewayConfig  # see above
+    from otel_events.otlp import from_env  # see above
+
+    otlp = from_env(settings.environ)
+    if forked and "grpc" in sys.modules and any(endpoint.protocol == "grpc" for endpoint in otlp.endpoints.values()):
         raise ConfigError(
             "the process that sent for this one has ended, and gRPC hangs in forked processes: set "
             "OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf, or OTEL_EVENTS_GATEWAY"
         )
     tags = tuple(filter(None, map(str.strip, settings.environ.get(TAGS, "").split(","))))
-    made = GatewayConfig(journal=settings.journal, otlp=config, timing=settings.timing, stat_tags=tags)
-    return ToCollector(Gateway.open(made))
+    config = GatewayConfig(journal=settings.journal, otlp=otlp, timing=settings.timing, stat_tags=tags)
+    return LocalGateway(Gateway.open(config))

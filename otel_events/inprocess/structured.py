@@ -1,16 +1,15 @@
-"""structlog with the run at hand: trace ids in every line, and log records straight to OTLP (not through stdlib).
+"""structlog with the current run: trace ids in every line, and log records to OTLP without the standard library.
 
     structlog.configure(processors=console(json=True, otlp=ToOtlp(sender.offer)))
 
-Chain: contextvars, level, callsite, trace context, time, our OTLP processor, exceptions, renderer. Nothing here raises
-into the caller or changes what it handed over (law 5), and what goes to OTLP is redacted (law 8).
+The chain is: contextvars, level, callsite, trace context, time, our OTLP processor, exceptions, renderer. Nothing here
+raises into the caller or changes its values (law 5), and what goes to OTLP is redacted (law 8).
 """
 
 from __future__ import annotations
 
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -26,7 +25,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from otel_events.core import redact
 from otel_events.core.logs import severity_text
-from otel_events.inprocess.context import current_run, otel_context
+from otel_events.inprocess.attempts import ProcessAttempt
+from otel_events.inprocess.context import AttemptSpan, current_run
+from otel_events.inprocess.exceptions import exception_in, stack_of, type_name
 from otel_events.model.event import Scalar
 from otel_events.model.telemetry import Attributes, LogData
 
@@ -79,8 +80,20 @@ _busy: ContextVar[bool] = ContextVar("otel_events_structured_busy", default=Fals
 
 
 def add_otel_context(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """structlog processor: trace_id, span_id, trace_flags (32, 16, 2 lower-case hex digits) of the span at hand, else
-    of the run at hand; and the run's id and attempt. The caller's own value of such a key moves to ``user.{key}``."""
+    """structlog processor that adds the trace context, and the id and attempt of the current run.
+
+    Args:
+        logger: Not used.
+        method: Not used.
+        event: The event dict. The caller's own value of a key that is added moves to ``user.{key}``.
+
+    Returns:
+        The event dict with trace_id, span_id and trace_flags (32, 16 and 2 lower-case hex digits) of the current span,
+        else of the current run.
+
+    >>> add_otel_context(None, "info", {"event": "read"})  # outside of any run
+    {'event': 'read'}
+    """
     for key, value in _context().items():
         if event.get(key, value) != value:
             event[USER + key] = event[key]
@@ -92,26 +105,31 @@ def _context() -> dict[str, str | int]:
     run = current_run()
     where = trace.get_current_span().get_span_context()
     if not where.is_valid and run is not None:
-        where = trace.get_current_span(otel_context(run)).get_span_context()
-    found: dict[str, str | int] = {}
+        where = AttemptSpan(ProcessAttempt(run)).get_span_context()
+    fields: dict[str, str | int] = {}
     if where.is_valid:
-        found["trace_id"] = trace.format_trace_id(where.trace_id)
-        found["span_id"] = trace.format_span_id(where.span_id)
-        found["trace_flags"] = f"{where.trace_flags:02x}"
+        fields["trace_id"] = trace.format_trace_id(where.trace_id)
+        fields["span_id"] = trace.format_span_id(where.span_id)
+        fields["trace_flags"] = f"{where.trace_flags:02x}"
     if run is not None:
-        found["otel_events.run.id"] = run.id
-        found["otel_events.attempt"] = run.attempt or 1
-    return found
+        fields["otel_events.run.id"] = run.id
+        fields["otel_events.attempt"] = run.attempt or 1
+    return fields
 
 
 class ToOtlp:
-    """structlog processor that makes a LogData of each event dict and hands it to ``take``; the dict goes on unchanged.
+    """structlog processor that makes a LogData of each event dict, and leaves the dict as it is.
 
-    ``clock`` gives ns since the epoch, UTC. What fails is counted in ``failed`` and never raised. Log lines that
-    ``take`` itself brings about are not taken: they would come round for ever.
+    What fails is counted in ``failed`` and never raised. Log lines that are written while ``take`` runs are ignored:
+    each would make another one.
     """
 
     def __init__(self, take: Callable[[LogData], object], clock: Callable[[], int] = time.time_ns) -> None:
+        """
+        Args:
+            take: Called with each record.
+            clock: Gives ns since the epoch, UTC.
+        """
         self._take, self._clock = take, clock
         self.failed = 0
 
@@ -121,7 +139,7 @@ class ToOtlp:
         token = _busy.set(True)
         try:
             self._take(record(event, method, self._clock()))
-        except Exception:  # noqa: BLE001  # a log line must not end what it tells of
+        except Exception:  # noqa: BLE001  # a log line must not end the code that writes it
             self.failed += 1
         finally:
             _busy.reset(token)
@@ -129,7 +147,7 @@ class ToOtlp:
 
 
 def record(event: Mapping[str, Any], method: str, now: int) -> LogData:
-    """The log record of an event dict, in the context at hand, redacted."""
+    """The redacted log record of an event dict, in the current context."""
     level = str(event.get("level", method)).lower()
     severity = LEVELS.get(level) or LEVELS.get(method, 9)
     context = _context()
@@ -150,50 +168,43 @@ def record(event: Mapping[str, Any], method: str, now: int) -> LogData:
 def _attributes(event: Mapping[str, Any], context: Mapping[str, str | int]) -> Attributes:
     ours = _code(event) | _exception(event)
     ours |= {key: context[key] for key in CONTEXT[3:] if key in context}
-    found: Attributes = {}
+    theirs: Attributes = {}
     for key, value in event.items():
         own = context.get(key) != value if key in CONTEXT else key not in _DROPPED
         if own and value is not None:
             reserved = key in ours or key in CONTEXT
-            found[USER + key if reserved else key] = _scalar(value)
-    return found | ours
+            theirs[USER + key if reserved else key] = _scalar(value)
+    return theirs | ours
 
 
 def _code(event: Mapping[str, Any]) -> Attributes:
-    found = {attribute: _scalar(event[key]) for key, attribute in CALLSITE.items() if event.get(key) is not None}
+    attributes = {attribute: _scalar(event[key]) for key, attribute in CALLSITE.items() if event.get(key) is not None}
     parts = [next((str(event[key]) for key in keys if event.get(key)), "") for keys in _CALLEE]
     if parts[1]:
-        found["code.function.name"] = ".".join(part for part in parts if part)
-    return found
+        attributes["code.function.name"] = ".".join(part for part in parts if part)
+    return attributes
 
 
 def _exception(event: Mapping[str, Any]) -> Attributes:
     """``exception.*`` of exc_info (True, an exception or the triple), or of what an ExceptionRenderer made of it."""
-    error = _error(event.get("exc_info"))
+    error = exception_in(event.get("exc_info"))
     if error is not None:
-        stack = "".join(traceback.format_exception(error, limit=50))
-        return _named(type(error), _text(error), stack)
+        return {
+            "exception.type": type_name(type(error)),
+            "exception.message": _text(error),
+            "exception.stacktrace": stack_of(error),
+        }
     rendered = event.get("exception")
     if isinstance(rendered, str) and rendered:
         return {"exception.stacktrace": rendered}
     if isinstance(rendered, list) and rendered and isinstance(rendered[0], dict):
         first = rendered[0]
-        found: Attributes = {"exception.type": str(first.get("exc_type", "")), "exception.stacktrace": _text(rendered)}
-        return found | {"exception.message": str(first.get("exc_value", ""))}
+        return {
+            "exception.type": str(first.get("exc_type", "")),
+            "exception.stacktrace": _text(rendered),
+            "exception.message": str(first.get("exc_value", "")),
+        }
     return {}
-
-
-def _named(kind: type[BaseException], message: str, stack: str) -> Attributes:
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return {"exception.type": name, "exception.message": message, "exception.stacktrace": stack}
-
-
-def _error(told: object) -> BaseException | None:
-    if isinstance(told, BaseException):
-        return told
-    if isinstance(told, tuple):
-        return next((part for part in told if isinstance(part, BaseException)), None)
-    return sys.exc_info()[1] if told else None
 
 
 def _scalar(value: object) -> Scalar:
@@ -212,25 +223,32 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def teller(json: bool, file: TextIO | None = None) -> Callable[[LogData], None]:
-    """A function that writes log records, such as those of a gateway's events, as structlog records: lines of JSON, or
-    text. It raises nothing: who cannot be written to (a closed pipe) is not told any more."""
+def line_writer(json: bool, file: TextIO | None = None) -> Callable[[LogData], None]:
+    """Make a function that writes log records, such as those of a gateway's events, as lines.
+
+    Args:
+        json: Whether a line is JSON; else text, coloured on a terminal.
+        file: Where they go; standard output unless one is given.
+
+    Returns:
+        The function. It raises nothing: where the file cannot be written to (a closed pipe), the line is lost.
+    """
     out = file or sys.stdout
     render: Processor = structlog.processors.JSONRenderer()
     if not json:
         render = structlog.dev.ConsoleRenderer(colors=out.isatty())
     logger = structlog.wrap_logger(structlog.PrintLogger(out), processors=[render])
 
-    def tell(record: LogData) -> None:
+    def write(record: LogData) -> None:
         fields: dict[str, object] = {"timestamp": _iso(record.time), "level": record.severity_text.lower()}
         if record.trace_id:
             ids = {"trace_id": record.trace_id.hex(), "span_id": record.span_id.hex(), "trace_flags": "01"}
             fields |= ids
-        told = {key: _shown(value) for key, value in record.attributes.items()}
+        attributes = {key: _shown(value) for key, value in record.attributes.items()}
         with suppress(OSError, ValueError):
-            logger.info(_shown(record.body), event_name=record.event_name, **fields, **told)
+            logger.info(_shown(record.body), event_name=record.event_name, **fields, **attributes)
 
-    return tell
+    return write
 
 
 def _iso(time_ns: int) -> str:
@@ -239,14 +257,22 @@ def _iso(time_ns: int) -> str:
 
 
 def _shown(value: Scalar) -> Scalar:
-    """Text from outside on a terminal: what would steer it (escapes, line ends) shows as its code point."""
+    """Text from outside, for a terminal: control characters (escapes, line ends) show as their code points."""
     if not isinstance(value, str) or value.isprintable():
         return value
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
 
 
 def console(json: bool, otlp: Processor | None = None) -> list[Processor]:
-    """The processors for structlog.configure: lines of JSON, or coloured text where standard output is a terminal."""
+    """The processors for ``structlog.configure``.
+
+    Args:
+        json: Whether a line is JSON; else text, coloured where standard output is a terminal.
+        otlp: A ``ToOtlp``.
+
+    Returns:
+        The chain.
+    """
     render: tuple[Processor, ...]
     if json:
         # Without the values of local variables, which both renderers of structlog show unless told otherwise.

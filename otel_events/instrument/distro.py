@@ -2,7 +2,7 @@
 
 Entry points name what is here: the distro and the configurator for ``opentelemetry-instrument``, our variables
 (environment.py) and the ids of users' spans (ids.py). ``configure()`` does the same in code (start.py). Runs
-(``@task``, and what an instrumentor sees) are told by our events; spans, metrics and log records that the user makes
+(``@task``, and what an instrumentor sees) are our events; spans, metrics and log records that the user makes
 with OpenTelemetry's API go through the SDK's providers to the same endpoint, as children of the runs they are made in.
 """
 

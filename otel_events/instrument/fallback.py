@@ -1,9 +1,9 @@
-"""A run that is at hand in every thread and coroutine of a process, where nothing else is: of a process that is all
-there for one task (ClearML), or carries out tasks in threads and coroutines that others start (a worker of Ray).
+"""A process-wide fallback context: a run that is the current one in every thread and coroutine where no other is.
 
-``put`` makes it so for us (``context.everywhere``) and for OpenTelemetry, whose context is asked by way of ``Runtime``
-from then on: it answers as the one before, and where that is empty, with the span of the run. Nothing is put into
-anybody's threads, functions or generators.
+Some processes are there for one task (ClearML), or carry out tasks in threads and coroutines that others start (a
+worker of Ray). ``install`` makes that run the current one for us (context.set_fallbacks) and for OpenTelemetry, whose
+context is read by way of ``FallbackRuntime`` from then on: it answers as the runtime before it, and where that context
+is empty, with the span of the run. Nothing is put into anybody's threads, functions or generators.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.context.context import _RuntimeContext
 
-from otel_events.inprocess.context import Asked, OwnSpan, around, everywhere, surrounding
+from otel_events.inprocess.attempts import ProcessAttempt
+from otel_events.inprocess.context import AttemptSpan, current_attempt, fallbacks, set_fallbacks
 
 
-class Runtime(_RuntimeContext):
-    """``before``, whose empty context is the one of the run that is at hand everywhere."""
+class FallbackRuntime(_RuntimeContext):
+    """The runtime context ``before``, whose empty context is that of the fallback."""
 
     def __init__(self, before: Any) -> None:
         self.before = before
@@ -31,26 +32,34 @@ class Runtime(_RuntimeContext):
         return token
 
     def get_current(self) -> Context:
-        found: Context = self.before.get_current()
-        if found:
-            return found
-        context = surrounding()
-        return found if context is None else trace.set_span_in_context(OwnSpan(context), found)
+        context: Context = self.before.get_current()
+        if context:
+            return context
+        attempt = current_attempt()
+        return context if attempt is None else trace.set_span_in_context(AttemptSpan(attempt), context)
 
     def detach(self, token: Token[Context]) -> None:
         self.before.detach(token)
 
 
-def put(context: Asked) -> Callable[[], None]:
-    """Make the run that it asks for the one at hand; returns what undoes that."""
-    everywhere(*around(), context)
-    if not isinstance(opentelemetry.context._RUNTIME_CONTEXT, Runtime):
-        opentelemetry.context._RUNTIME_CONTEXT = Runtime(opentelemetry.context._RUNTIME_CONTEXT)
+def install(attempt: ProcessAttempt) -> Callable[[], None]:
+    """Add a process-wide fallback context.
+
+    Args:
+        attempt: Its run is looked up each time that somebody asks.
+
+    Returns:
+        A function that undoes it.
+    """
+    set_fallbacks(*fallbacks(), attempt)
+    # The SDK has no public way to replace the runtime context of a running process.
+    if not isinstance(opentelemetry.context._RUNTIME_CONTEXT, FallbackRuntime):
+        opentelemetry.context._RUNTIME_CONTEXT = FallbackRuntime(opentelemetry.context._RUNTIME_CONTEXT)
 
     def undo() -> None:
-        everywhere(*(one for one in around() if one is not context))
+        set_fallbacks(*(fallback for fallback in fallbacks() if fallback is not attempt))
         runtime = opentelemetry.context._RUNTIME_CONTEXT
-        if not around() and isinstance(runtime, Runtime):
+        if not fallbacks() and isinstance(runtime, FallbackRuntime):
             opentelemetry.context._RUNTIME_CONTEXT = runtime.before
 
     return undo

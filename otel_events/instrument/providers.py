@@ -39,9 +39,17 @@ def unset() -> list[str]:
 
 
 def set_up(version: str = "", environ: Mapping[str, str] = os.environ) -> list[Any]:
-    """Set the providers that are not set; returns those set here. ``version``: of opentelemetry-instrument, if it asks.
+    """Set the providers that nobody has set.
 
-    Raises what the SDK raises for a setting that it cannot use.
+    Args:
+        version: Of ``opentelemetry-instrument``, where that asks.
+        environ: The variables that are read.
+
+    Returns:
+        The providers that were set here.
+
+    Raises:
+        Exception: What the SDK raises for a setting that it cannot use.
     """
     signals = unset()
     if not signals:
@@ -69,12 +77,12 @@ def _ids(environ: Mapping[str, str]) -> OsRandomIdGenerator | None:
 def _some(signals: list[str], environ: Mapping[str, str]) -> None:
     """Where the user has set some of them: only the others."""
     resource = Resource.create({})
-    found = {
-        signal: _default(signal, environ) + sdk._get_exporter_names(signal)  # type: ignore[arg-type]  # as above
+    exporters = {
+        signal: _default(signal, environ) + sdk._get_exporter_names(signal)  # type: ignore[arg-type]  # a signal's name
         for signal in PROVIDERS
         if signal in signals
     }
-    spans, measures, records = sdk._import_exporters(*(found.get(signal, []) for signal in PROVIDERS))
+    spans, measures, records = sdk._import_exporters(*(exporters.get(signal, []) for signal in PROVIDERS))
     if "traces" in signals:
         ids = _ids(environ) or sdk._import_id_generator(sdk._get_id_generator())
         sdk._init_tracing(spans, ids, sdk._import_sampler(sdk._get_sampler()), resource)
@@ -86,7 +94,7 @@ def _some(signals: list[str], environ: Mapping[str, str]) -> None:
 
 class Farewell:
     """Shuts providers down at the end of the process, each in a thread of its own, and waits at most ``seconds`` for
-    all. The threads wait from the beginning: at the end of an interpreter none can be started any more (3.12)."""
+    all. The threads are started at once and wait: since Python 3.12 none can be started when the interpreter ends."""
 
     def __init__(self, providers: list[Any], seconds: float) -> None:
         self._providers, self._seconds = providers, seconds
@@ -114,12 +122,12 @@ class Farewell:
             _logger.exception("the end of %s", type(provider).__name__)
 
     def begin(self) -> None:
-        """Let them go; the time runs from here."""
+        """Start all shutdowns; the time runs from here."""
         self._end = time.monotonic() + self._seconds
         self._leave.set()
 
     def wait(self) -> None:
-        """Until they are gone, or the time is over."""
+        """Wait until they have ended, or the time is over."""
         for thread in self._threads:
             thread.join(max(0.0, self._end - time.monotonic()))
 

@@ -1,2 +1,2 @@
-"""What ``@task`` is made of (task.py): options, attempts, retries, timeouts, cache; and what ``current_context()``
-gives: stats, logs, output metadata (context.py)."""
+"""``@task`` and ``@workflow`` (decorator.py): options, attempts, retries, timeouts, cache; and ``current_context()``
+(context.py): stats, logs, output metadata, decks."""

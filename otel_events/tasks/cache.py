@@ -1,7 +1,8 @@
 """Results of tasks on disk (diskcache), by the key of their inputs (fingerprint.py).
 
-In $OTEL_EVENTS_CACHE, else otel-events/tasks in $XDG_CACHE_HOME or ~/.cache. Values are pickled, and reading a pickle
-runs what it says: so the folder is made for its user alone (0700), and one that others own or may write is not used.
+They are in $OTEL_EVENTS_CACHE, else in otel-events/tasks of $XDG_CACHE_HOME or ~/.cache. Values are pickled, and
+reading a pickle runs code that it names: so the folder is made for its user alone (0700), and one that others own or
+may write to is not used.
 Nothing here raises: what fails is counted and logged once, and the task runs as if there were no cache.
 """
 
@@ -19,30 +20,30 @@ from typing import Any
 import diskcache
 import msgspec
 
-from otel_events.inprocess.queue import fault
+from otel_events.inprocess.faults import fault
 from otel_events.model.event import Link
 
 PLACE = "OTEL_EVENTS_CACHE"
 FAULT = "the cache of a task"
 LIMIT = 1 << 30
-"""Bytes of all results; past it the least recently stored go."""
+"""Bytes of all results; past it the least recently stored are removed."""
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """A result, and the run that made it."""
+class Entry(msgspec.Struct, frozen=True):
+    """A result, and a link to the run that made it."""
 
     result: Any
     link: Link
 
 
 class _Cache(diskcache.Cache):  # type: ignore[misc]  # it has no types
-    """Leaves no connection open where the file is none of its own."""
+    """Closes its connection where the file is no database of diskcache's."""
 
     def __init__(self, path: Path) -> None:
         try:
             super().__init__(str(path), size_limit=LIMIT)
         except BaseException:
-            with contextlib.suppress(Exception):  # where it did not come so far as to open one
+            with contextlib.suppress(Exception):  # where no connection was opened yet
                 self.close()
             raise
 
@@ -74,7 +75,7 @@ _of_thread = _OfThread()
 
 
 def place() -> Path:
-    """The folder, as the environment says."""
+    """The folder of the cache, as the environment says; it may not exist yet."""
     named = os.environ.get(PLACE, "")
     if named:
         return Path(named).expanduser()
@@ -88,8 +89,8 @@ def _cache() -> _Cache:
     with _opening:
         if path not in _open:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = path.stat()
-            if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            status = path.stat()
+            if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise PermissionError(
                     f"{path} is another user's, or others may write to it: chmod 700, or name one in {PLACE}"
                 )
@@ -119,33 +120,40 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-def look_up(key: str) -> Kept | None:
-    """What is kept under ``key``; None where there is nothing, or it cannot be read."""
+def look_up(key: str) -> Entry | None:
+    """The entry of ``key``; None where there is none, or it cannot be read."""
     try:
-        found = _cache().get(key)
-        return found if isinstance(found, Kept) else None
+        entry = _cache().get(key)
+        return entry if isinstance(entry, Entry) else None
     except Exception as error:  # noqa: BLE001  # a damaged file, a class that is no more: the task runs
         fault(FAULT, error)
         return None
 
 
-def keep(key: str, result: Any, link: Link) -> bool:
-    """Keep a result; whether it could be."""
+def store(key: str, result: Any, link: Link) -> bool:
+    """Store a result; whether that was possible."""
     try:
-        return bool(_cache().set(key, Kept(result, link)))
+        return bool(_cache().set(key, Entry(result, link)))
     except Exception as error:  # noqa: BLE001  # a result that cannot be pickled, a full disk
         fault(FAULT, error)
         return False
 
 
 class Turn:
-    """The turn of one key among all processes of this folder: held by one at a time, let go with its process."""
+    """A lock of one key among all processes of this folder: held by one at a time, released when its process ends."""
 
     def __init__(self, key: str) -> None:
         self._key, self._fd = key, -1
 
     def take(self, wait: bool) -> bool:
-        """Whether it is ours; with ``wait``, after waiting for it. A folder that cannot be used is nobody's turn."""
+        """Take the lock.
+
+        Args:
+            wait: Whether to wait while another process holds it.
+
+        Returns:
+            Whether the caller may go on: True also where the folder cannot be used, since tasks run without a cache.
+        """
         try:
             if self._fd < 0:
                 folder = Path(_cache().directory) / "turns"
@@ -159,7 +167,7 @@ class Turn:
         return True
 
     def give(self) -> None:
-        """Let the next one in; any number of times."""
+        """Release the lock; any number of times."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -1,15 +1,15 @@
-"""The run at hand goes with the work: into threads, pools and processes that are started in it.
+"""Carries the current run into threads, pools and processes that are started in it.
 
-| started by | the run is that of | how |
+| started by | the run is that of the code that | how |
 |---|---|---|
-| threading.Thread | who called ``start``, unless a ``context`` was given (Python 3.14) | its context is set before ``run`` |
-| ThreadPoolExecutor, ProcessPoolExecutor, multiprocessing pools | who submitted the call, not who made the pool | goes with the function |
-| multiprocessing.Process, forked | who forked | it is a copy |
-| multiprocessing.Process, spawned | who called ``start`` | goes with the process object |
-| asyncio tasks, ``asyncio.to_thread`` | who made the task | they do so by themselves |
+| threading.Thread | called ``start``, unless a ``context`` was given (Python 3.14) | its context is set before ``run`` |
+| ThreadPoolExecutor, ProcessPoolExecutor, multiprocessing pools | submitted the call, not that made the pool | goes with the function |
+| multiprocessing.Process, forked | forked | it is a copy |
+| multiprocessing.Process, spawned | called ``start`` | goes with the process object |
+| asyncio tasks, ``asyncio.to_thread`` | made the task | asyncio carries it |
 
-``install`` patches what is in TABLE; its answer undoes that. Nothing of ours is raised into who starts the work: where
-carrying fails it is counted, and the work starts without.
+``install`` patches the methods of TABLE, and returns a function that undoes it. Nothing of ours is raised into the code
+that starts the work: where carrying fails it is counted, and the work starts without a run.
 """  # noqa: E501  # a table row is one line
 
 from __future__ import annotations
@@ -25,33 +25,35 @@ from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach, detach
 
 from otel_events.inprocess import process
-from otel_events.inprocess.context import TaskContext, _current, enter, handing_over, leave, surrounding
+from otel_events.inprocess.attempts import ProcessAttempt
+from otel_events.inprocess.context import CURRENT, current_attempt, enter, leave, snapshot
 from otel_events.inprocess.faults import fault
-from otel_events.inprocess.sending import Settings
+from otel_events.inprocess.settings import Settings
 from otel_events.model.event import Run
+from otel_events.tasks.context import TaskContext
 
 FAULT = "carrying a run into a thread or process"
 _plain: ContextVar[bool] = ContextVar("otel_events_plain_threads", default=False)
-"""Whether threads that are started here are a pool's own: they carry nothing, each of their calls does."""
+"""Whether threads that are started here are a pool's own: they carry no run, each call that is submitted does."""
 
 
 class InThread:
-    """A function with the run, and the OpenTelemetry context, that it was handed over in."""
+    """A function with the run and the OpenTelemetry context that it was submitted in."""
 
-    def __init__(self, function: Callable[..., Any], context: TaskContext | None, outer: OtelContext) -> None:
-        self._function, self._context, self._outer = function, context, outer
+    def __init__(self, function: Callable[..., Any], attempt: ProcessAttempt | None, outer: OtelContext) -> None:
+        self._function, self._attempt, self._outer = function, attempt, outer
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        token, outer = _current.set(self._context), attach(self._outer)
+        token, outer = CURRENT.set(self._attempt), attach(self._outer)
         try:
             return self._function(*args, **kwargs)
         finally:
             detach(outer)
-            _current.reset(token)
+            CURRENT.reset(token)
 
 
 class InProcess:
-    """A function with the run that it was handed over in, to be pickled with it. No run: outside of any."""
+    """A function with the run that it was submitted in, to be pickled with it; ``run`` None: outside of any."""
 
     def __init__(self, function: Callable[..., Any], run: Run | None, trace: bytes) -> None:
         self._function, self._run, self._trace = function, run, trace
@@ -65,20 +67,20 @@ class InProcess:
 
 
 class Arrival:
-    """Goes with a process object to a process that starts afresh; what it is unpickled to is nothing."""
+    """Goes with a process object to a spawned process. Unpickling it there calls ``arrive``, and gives None."""
 
     def __init__(self, settings: Settings | None, run: Run | None, trace: bytes) -> None:
-        self._told = settings, run, trace
+        self._arguments = settings, run, trace
 
     def __reduce__(self) -> Any:
-        return arrive, self._told
+        return arrive, self._arguments
 
 
 def arrive(settings: Settings | None, run: Run | None, trace: bytes) -> None:
-    """In the process that was started: what the one that started it is in, and where events go."""
+    """In the process that was started: enter the run that started it, and hand events to the process that sends."""
     try:
         if settings is not None:
-            process.arrived(settings)
+            process.join(settings)
             process.at_shutdown(install())
         if run is not None:
             enter(TaskContext(run, trace, process=""))
@@ -87,12 +89,12 @@ def arrive(settings: Settings | None, run: Run | None, trace: bytes) -> None:
 
 
 def _with_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    return InThread(function, *handing_over())
+    return InThread(function, *snapshot())
 
 
 def _with_carrier(function: Callable[..., Any]) -> Callable[..., Any]:
-    context = surrounding()
-    return InProcess(function, context.run if context else None, context.trace if context else b"")
+    attempt = current_attempt()
+    return InProcess(function, attempt.run if attempt else None, attempt.trace if attempt else b"")
 
 
 # --- what is patched -------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ def _submits(carried: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Pat
                     args = (carried(args[0]), *args[1:])
                 elif callable(kwargs.get("func")):
                     kwargs["func"] = carried(kwargs["func"])
-            except Exception as error:  # noqa: BLE001  # law 5
+            except Exception as error:  # noqa: BLE001  # the work starts, without its run (law 5)
                 fault(FAULT, error)
             token = _plain.set(True)
             try:
@@ -125,18 +127,18 @@ def _submits(carried: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Pat
     return patch
 
 
-_waiting: dict[int, tuple[TaskContext, OtelContext]] = {}
-"""Threads that were started and do not run yet, by identity."""
+_waiting: dict[int, tuple[ProcessAttempt, OtelContext]] = {}
+"""What threads carry that were started and do not run yet, by the identity of the thread object."""
 
 
 def _thread_start(original: Original) -> Original:
     @functools.wraps(original)
     def start(self: threading.Thread) -> Any:
         theirs = getattr(self, "_context", None) is not None  # what its maker gave it to run in (Python 3.14)
-        context, outer = (None, None) if theirs or _plain.get() else handing_over()
-        if context is None or outer is None or context.run is None:
+        attempt, outer = (None, None) if theirs or _plain.get() else snapshot()
+        if attempt is None or outer is None or attempt.run is None:
             return original(self)
-        _waiting[id(self)] = context, outer
+        _waiting[id(self)] = attempt, outer
         try:
             return original(self)
         except BaseException:
@@ -154,9 +156,9 @@ def _thread_runs(original: Original) -> Original:
             try:
                 own = getattr(self, "_context", None)  # since Python 3.14 a thread runs in a context of its own
                 run = own.run if own is not None else _here
-                run(_current.set, carried[0])  # for as long as the thread is there
+                run(CURRENT.set, carried[0])  # for as long as the thread is there
                 run(attach, carried[1])
-            except Exception as error:  # noqa: BLE001  # law 5
+            except Exception as error:  # noqa: BLE001  # the work starts, without its run (law 5)
                 fault(FAULT, error)
         return original(self)
 
@@ -173,10 +175,10 @@ def _process_start(original: Original) -> Original:
     @functools.wraps(original)
     def start(self: Any) -> Any:
         try:
-            context = surrounding()
-            run, trace = (context.run, context.trace) if context and not _plain.get() else (None, b"")
-            vars(self)[_ARRIVAL] = Arrival(process.handed(), run, trace)
-        except Exception as error:  # noqa: BLE001  # law 5
+            attempt = current_attempt()
+            run, trace = (attempt.run, attempt.trace) if attempt and not _plain.get() else (None, b"")
+            vars(self)[_ARRIVAL] = Arrival(process.settings_for_child(), run, trace)
+        except Exception as error:  # noqa: BLE001  # the work starts, without its run (law 5)
             fault(FAULT, error)
         try:
             return original(self)
@@ -196,27 +198,31 @@ TABLE: tuple[tuple[str, str, str, Patch], ...] = (
     ("multiprocessing.process", "BaseProcess", "start", _process_start),
     *(("multiprocessing.pool", "Pool", name, _submits(_with_carrier)) for name in _POOL),
 )
-"""(module, class, method, what it becomes)."""
+"""(module, class, method, what wraps it)."""
 
 
 def install() -> Callable[[], None]:
-    """Patch what is in TABLE and can be; returns what undoes it. A method that others patched after us stays theirs."""
+    """Patch the methods of TABLE, each once.
+
+    Returns:
+        A function that undoes it. A method that somebody else patched after us stays as it is.
+    """
     done: list[tuple[type, str, Original, Original]] = []
     for module, name, method, patch in TABLE:
         try:
             owner = getattr(import_module(module), name)
             original = getattr(owner, method)
             if not hasattr(original, "__otel_events__"):
-                made = patch(original)
-                made.__otel_events__ = True  # type: ignore[attr-defined]  # a mark of ours on a function of ours
-                setattr(owner, method, made)
-                done.append((owner, method, made, original))
+                patched = patch(original)
+                patched.__otel_events__ = True  # type: ignore[attr-defined]  # a mark of ours on a function of ours
+                setattr(owner, method, patched)
+                done.append((owner, method, patched, original))
         except Exception as error:  # noqa: BLE001  # an interpreter without it
             fault(FAULT, error)
 
     def undo() -> None:
-        for owner, method, made, original in reversed(done):
-            if owner.__dict__.get(method) is made:
+        for owner, method, patched, original in reversed(done):
+            if owner.__dict__.get(method) is patched:
                 setattr(owner, method, original)
 
     return undo

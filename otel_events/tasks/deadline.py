@@ -1,20 +1,21 @@
-"""Attempts that end in time: ``timeout`` of @task. Past it an attempt ends with TimeoutError, for its caller at once.
+"""``timeout`` of ``@task``: when it has passed, the attempt ends with TimeoutError, and its caller goes on at once.
 
 | what runs | what ends it |
 |---|---|
-| a coroutine | it is cancelled; one that blocks its event loop, or that refuses to be cancelled, ends when it lets go |
+| a coroutine | it is cancelled; one that blocks its event loop, or refuses to be cancelled, ends when it ends |
 | a function | it has a thread of its own, in which ``AttemptEnded`` is raised at its next step of Python code |
 | a call into C that takes its time (sleep, a read, a solver) | nothing: it ends with that call |
-| what catches ``AttemptEnded``, a thread or a process that the function started | nothing |
+| code that catches ``AttemptEnded``, a thread or process that the function started | nothing |
 | a function that is called while the interpreter ends (an exit handler; Python 3.12 starts no thread then) | nothing |
 | a function whose caller is traced (a debugger, coverage), on Python 3.11 | nothing: ``TRACED`` says why |
 
-A function that still runs ``PATIENCE`` later is left running: its caller goes on, its result is nobody's, and the span
+A function that still runs ``PATIENCE`` later is left running: its caller goes on, its result is discarded, and the span
 and the error say so.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import ctypes
 import sys
@@ -36,11 +37,11 @@ STEPS = 100
 
 
 class AttemptEnded(BaseException):
-    """Raised in a function whose time is over. No ``Exception``: what handles errors must not take it for one."""
+    """Raised in a function whose time is over. No ``Exception``, so that ``except Exception`` does not catch it."""
 
 
 class Deadline:
-    """Of one attempt. ``left_running``: its function could not be ended."""
+    """The timeout of one attempt. ``left_running``: its function could not be ended, and still runs."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self._name, self._seconds = name, seconds
@@ -56,8 +57,6 @@ class Deadline:
 
     async def wait(self, function: Callable[[], Awaitable[Any]]) -> Any:
         """The same of a coroutine."""
-        import asyncio  # loaded by who has coroutines
-
         try:
             async with asyncio.timeout(self._seconds) as limit:
                 return await function()

@@ -1,4 +1,4 @@
-"""``@task`` and ``@workflow``: each call is a run, told by the same events as any other source's.
+"""``@task`` and ``@workflow``: each call is a run, with the same events as the runs of any other source.
 
     otel_events.configure()
 
@@ -49,14 +49,34 @@ def task(
     deck_fields: Sequence[Any] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def task(function: Callable[P, R] | None = None, /, **given: Any) -> Any:
-    """Make each call of a function a task run.
+    """Make each call of a function a task run. Exceptions and results pass through untouched.
 
-    ``name``: of the definition, else ``module.qualname``. ``attributes``: further ones of each span. ``retries``: how
-    often more it is tried after an error of ``retry_on`` (exceptions, or a function of the error; else every
-    ``Exception``). ``timeout``: of each attempt, a timedelta or seconds. ``cache``: take the result of an earlier run
-    with the same inputs, less ``cache_ignore_input_vars``, and the same ``cache_version``; ``cache_serialize``: runs
-    with the same inputs wait for each other. ``interruptible``: told on the span. ``enable_deck``, ``deck_fields``:
-    make a deck. Raises TypeError or ValueError, naming the option that is wrong, when the function is decorated.
+    Args:
+        function: The function, where the decorator is written without options.
+        name: Of the definition; else ``module.qualname``.
+        attributes: Further attributes of each span.
+        retries: How often a failed attempt is tried again.
+        retry_on: Which errors are tried again: exceptions, or a function of the error.
+        timeout: Of each attempt, a timedelta or seconds; 0: none.
+        cache: Take the result of an earlier run with the same inputs and the same ``cache_version``.
+        cache_version: Required with ``cache``; another version is another cache.
+        cache_serialize: Runs with the same inputs wait for each other.
+        cache_ignore_input_vars: Inputs that make no difference to the cache.
+        interruptible: An attribute of the span; nothing is scheduled here.
+        enable_deck: Write a page of decks for each attempt.
+        deck_fields: The decks of that page (``DeckField``); None: the timeline, the source code and the dependencies.
+
+    Returns:
+        A function of the same kind and signature; with options, a decorator.
+
+    Raises:
+        TypeError, ValueError: When the function is decorated, and an option cannot be used; the message names it.
+
+    >>> @task(retries=2, timeout=60)
+    ... def halve(rows: int) -> float:
+    ...     return rows / 2
+    >>> halve(5)
+    2.5
     """
     return _decorate("task", function, given)
 
@@ -80,8 +100,24 @@ def workflow(
     deck_fields: Sequence[Any] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def workflow(function: Callable[P, R] | None = None, /, **given: Any) -> Any:
-    """Make each call of a function a workflow run, the root of a trace unless it is called inside another run. Options
-    as of ``task``."""
+    """Make each call of a function a workflow run: the root of a trace, unless it is called inside another run.
+
+    Args:
+        function: The function, where the decorator is written without options.
+        **given: The options of ``task``.
+
+    Returns:
+        A function of the same kind and signature; with options, a decorator.
+
+    Raises:
+        TypeError, ValueError: When the function is decorated, and an option cannot be used; the message names it.
+
+    >>> @workflow
+    ... def nightly() -> str:
+    ...     return "done"
+    >>> nightly()
+    'done'
+    """
     return _decorate("workflow", function, given)
 
 

@@ -2,10 +2,11 @@
 
     key = blake2b-256 of (SCHEME, name of the definition, cache_version, each input's name and value, by name)
 
-A value is written as its type's tag, its length and its content, so that no two of different type or structure write
-the same: 1, 1.0, True and "1" differ, as do a list and a tuple. Sets and dicts are written in the order of their parts'
-digests: they have none of their own that matters. An object of a dataclass or msgspec.Struct is written as its fields;
-of an Enum, its member's name. Any other object is written as its pickle: equal objects must pickle alike for a hit.
+A value is written as the tag of its type, its length and its content, so that values of different type or structure
+never write the same: 1, 1.0, True and "1" differ, as do a list and a tuple. The parts of sets and dicts are written in
+the order of their digests, since their own order does not matter. An object of a dataclass or msgspec.Struct is written
+as its fields; of an Enum, its member's name. Any other object is written as its pickle, so only objects that pickle
+alike are a hit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,24 @@ DEEPEST = 100
 
 
 def key(name: str, version: str, inputs: Mapping[str, Any]) -> str:
-    """64 hex digits. Raises what pickling an input raises, and ValueError for one that is too deep."""
+    """The key of a result.
+
+    Args:
+        name: Of the definition.
+        version: The ``cache_version`` of the task.
+        inputs: Value of each parameter.
+
+    Returns:
+        64 hex digits.
+
+    Raises:
+        ValueError: An input is nested too deep. Also what pickling an input raises.
+
+    >>> key("load", "1", {"rows": 1}) == key("load", "1", {"rows": 1})
+    True
+    >>> key("load", "1", {"rows": 1}) == key("load", "1", {"rows": True})
+    False
+    """
     digest = blake2b(digest_size=32)
     for part in (SCHEME, name.encode("utf-8", "surrogatepass"), version.encode("utf-8", "surrogatepass")):
         digest.update(_framed(b"k", part))
@@ -49,9 +67,9 @@ def _written(value: Any, depth: int) -> bytes:
         tag, write = _SCALARS[kind]
         return _framed(tag, write(value))
     if kind in _ORDERED:
-        return _framed(_ORDERED[kind], b"".join([_written(one, depth + 1) for one in value]))
+        return _framed(_ORDERED[kind], b"".join([_written(item, depth + 1) for item in value]))
     if kind in _UNORDERED:
-        return _framed(_UNORDERED[kind], b"".join(sorted(_digest(_written(one, depth + 1)) for one in value)))
+        return _framed(_UNORDERED[kind], b"".join(sorted(_digest(_written(item, depth + 1)) for item in value)))
     if kind is dict:
         return _framed(b"D", _pairs(value.items(), depth))
     return _framed(b"O", _object(value, depth))
@@ -72,7 +90,7 @@ def _object(value: Any, depth: int) -> bytes:
     if isinstance(value, Enum):
         return named + _framed(b"e", value.name.encode("utf-8", "surrogatepass"))
     if dataclasses.is_dataclass(value):
-        return named + _pairs([(one.name, getattr(value, one.name)) for one in dataclasses.fields(value)], depth)
+        return named + _pairs([(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)], depth)
     if isinstance(value, msgspec.Struct):
         return named + _pairs([(name, getattr(value, name)) for name in value.__struct_fields__], depth)
     return named + _framed(b"p", pickle.dumps(value, protocol=4))

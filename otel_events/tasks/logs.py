@@ -1,8 +1,9 @@
-"""``current_context().logging`` and ``.logger``: lines of a task, as log events of its run and where the user's own
-logging goes, each carrying the run, its attempt, trace_id and span_id.
+"""``current_context().logging`` and ``.logger``: log lines of a task.
 
-Both keep to the level of the standard logger ``otel_events.user`` (INFO unless it is set), and to its parents' handlers
-(``logging``) or structlog's configuration (``logger``). A handler or processor that raises is counted and logged once.
+Each becomes a log event of the run, and goes where the user's own logging goes, with run_id, attempt, trace_id and
+span_id. Both follow the level of the standard logger ``otel_events.user`` (INFO unless it is set). ``logging`` goes to
+that logger's handlers and its parents', ``logger`` through structlog's configuration. A handler or processor that
+raises is counted and logged once.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from __future__ import annotations
 import logging
 import sys
 import time
-import traceback
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from otel_events.inprocess.queue import emit, fault, new_id
+from otel_events.inprocess.attempts import ProcessAttempt
+from otel_events.inprocess.exceptions import stack_of, type_name
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.ids import new_id
+from otel_events.inprocess.queue import emit
 from otel_events.model.event import Log, Run, Scalar
 from otel_events.model.identity import span_id, trace_id
-
-if TYPE_CHECKING:
-    from otel_events.inprocess.context import TaskContext
 
 USER = "otel_events.user"
 """Name of the standard logger above the loggers of all runs: set its level, or give it handlers of its own."""
@@ -38,7 +39,7 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 def carried(run: Run | None) -> dict[str, str | int]:
-    """What a record carries of its run; empty outside of any."""
+    """The fields of a record that name its run; empty values outside of any."""
     if run is None:
         return {"run_id": "", "attempt": 0, "trace_id": "", "span_id": ""}
     return {
@@ -53,14 +54,15 @@ class RunLogger(logging.Logger):
     """The standard logger of one attempt, a child of ``otel_events.user``. Records have ``run_id``, ``attempt``,
     ``trace_id`` and ``span_id`` as attributes (``%(trace_id)s`` in a format)."""
 
-    def __init__(self, context: TaskContext) -> None:
+    def __init__(self, context: ProcessAttempt) -> None:
         super().__init__(USER)
         self.parent = _user
         self._run = context.run
         self._carried = carried(context.run)
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the standard library's name
-        """As the level of ``otel_events.user`` is now: a logger that is not registered is told of no change."""
+        """By the level of ``otel_events.user`` at this moment. The inherited method caches it, and a logger that is not
+        registered is not told to forget what it cached."""
         return level > self.manager.disable and level >= self.getEffectiveLevel()
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -133,10 +135,11 @@ def _cut(text: str) -> str:
 
 
 def _exception(error: BaseException) -> dict[str, Scalar]:
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    stack = "".join(traceback.format_exception(error, limit=50))
-    return {"exception.type": name, "exception.message": _scalar(error), "exception.stacktrace": _cut(stack)}
+    return {
+        "exception.type": type_name(type(error)),
+        "exception.message": _scalar(error),
+        "exception.stacktrace": _cut(stack_of(error)),
+    }
 
 
 # --- structlog -------------------------------------------------------------------------------------------------------
@@ -146,11 +149,11 @@ SEVERITIES |= {"critical": 21, "fatal": 21}
 """Method of a structlog logger -> OTel severity number; others are INFO."""
 
 
-def bound_logger(context: TaskContext) -> FilteringBoundLogger:
-    """A structlog logger that tells each line as a log event, then hands it on to the configured structlog."""
-    run, held = context.run, carried(context.run)
+def bound_logger(context: ProcessAttempt) -> FilteringBoundLogger:
+    """A structlog logger that emits each line as a log event, then hands it on to the configured structlog."""
+    run, fields = context.run, carried(context.run)
 
-    def tell(logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Any, ...], EventDict]:
+    def emit_line(logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Any, ...], EventDict]:
         severity = SEVERITIES.get(method, 9)
         if not _user.isEnabledFor((severity - 1) * 10 // 4):
             raise structlog.DropEvent
@@ -160,9 +163,9 @@ def bound_logger(context: TaskContext) -> FilteringBoundLogger:
                 emit(_line(run, message, severity, event))
             except Exception as error:  # noqa: BLE001  # as in RunLogger
                 fault("a log record of a task", error)
-        return (message,), {**event, **(held if run is not None else {})}
+        return (message,), {**event, **(fields if run is not None else {})}
 
-    chain: list[Any] = [structlog.contextvars.merge_contextvars, tell]
+    chain: list[Any] = [structlog.contextvars.merge_contextvars, emit_line]
     every = structlog.make_filtering_bound_logger(logging.NOTSET)
     return cast(FilteringBoundLogger, structlog.wrap_logger(_Onward(), processors=chain, wrapper_class=every))
 
@@ -182,11 +185,11 @@ class _Onward:
 
 def _line(run: Run, message: object, severity: int, event: EventDict) -> Log:
     fields = dict(event)
-    told = fields.pop("exc_info", None)
+    exc_info = fields.pop("exc_info", None)
     attributes = _fields(fields)
-    if told:
-        found = told if isinstance(told, BaseException) else _under_way(told)
-        attributes |= _exception(found) if found else {}
+    error = _exception_in(exc_info)
+    if error is not None:
+        attributes |= _exception(error)
     return Log(
         id=new_id(),
         time=time.time_ns(),
@@ -198,7 +201,11 @@ def _line(run: Run, message: object, severity: int, event: EventDict) -> Log:
     )
 
 
-def _under_way(told: object) -> BaseException | None:
-    if isinstance(told, tuple):
-        return next((part for part in told if isinstance(part, BaseException)), None)
-    return sys.exc_info()[1]
+def _exception_in(exc_info: object) -> BaseException | None:
+    """The exception of structlog's ``exc_info``: an exception, the triple of ``sys.exc_info()``, or True for the one
+    that is being handled."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return next((part for part in exc_info if isinstance(part, BaseException)), None)
+    return sys.exc_info()[1] if exc_info else None

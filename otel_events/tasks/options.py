@@ -19,11 +19,17 @@ RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Base
 
 
 class RecoverableError(Exception):
-    """Raise it for what another attempt may cure: with ``retry_on=RecoverableError`` nothing else is tried again."""
+    """Raise it for what another attempt may cure; with ``retry_on=RecoverableError`` nothing else is tried again.
+
+    >>> from otel_events import task
+    >>> @task(retries=3, retry_on=RecoverableError)
+    ... def load(path: str) -> str:
+    ...     raise ValueError(path)  # raised at the first attempt
+    """
 
 
 class Options(msgspec.Struct, frozen=True):
-    """As given to the decorator. ``timeout`` in seconds, 0 for none."""
+    """The options of a decorator, checked and in one form. ``timeout`` in seconds, 0 for none."""
 
     name: str = ""
     attributes: Mapping[str, Scalar] = {}
@@ -49,18 +55,18 @@ class Options(msgspec.Struct, frozen=True):
         fields = [field.value if isinstance(field, Enum) else field for field in self.deck_fields or ()]
         return self.enable_deck and (self.deck_fields is None or "Timeline" in fields)
 
-    def told(self) -> dict[str, Scalar]:
-        """What of it is on each span."""
-        found: dict[str, Scalar] = {}
+    def span_attributes(self) -> dict[str, Scalar]:
+        """The attributes that the options give each span."""
+        attributes: dict[str, Scalar] = {}
         if self.interruptible is not None:
-            found["otel_events.task.interruptible"] = self.interruptible
+            attributes["otel_events.task.interruptible"] = self.interruptible
         if self.retries:
-            found["otel_events.task.retries"] = self.retries
+            attributes["otel_events.task.retries"] = self.retries
         if self.timeout:
-            found["otel_events.task.timeout"] = self.timeout
+            attributes["otel_events.task.timeout"] = self.timeout
         if self.cache:
-            found["otel_events.cache.version"] = self.cache_version
-        return found | dict(self.attributes)
+            attributes["otel_events.cache.version"] = self.cache_version
+        return attributes | dict(self.attributes)
 
 
 TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -99,7 +105,24 @@ OF_CACHE = ("cache_version", "cache_serialize", "cache_ignore_input_vars")
 
 
 def options(given: Mapping[str, Any]) -> Options:
-    """What was given, checked and in one form. TypeError or ValueError names the field."""
+    """Check the options of a decorator, and bring them into one form.
+
+    Args:
+        given: As the user wrote them.
+
+    Returns:
+        The options.
+
+    Raises:
+        TypeError, ValueError: An option cannot be used; the message names it.
+
+    >>> options({"retries": 2, "timeout": timedelta(minutes=1)}).timeout
+    60.0
+    >>> options({"retries": "2"})
+    Traceback (most recent call last):
+        ...
+    TypeError: retries is '2': it takes an integer
+    """
     for field, value in given.items():
         if field in TYPES:
             _check_type(field, value)
@@ -109,11 +132,11 @@ def options(given: Mapping[str, Any]) -> Options:
 
 
 def _normal(given: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"timeout": _seconds(given.get("timeout", 0))}
+    normal: dict[str, Any] = {"timeout": _seconds(given.get("timeout", 0))}
     for field in ("cache_ignore_input_vars", "deck_fields"):
         if given.get(field) is not None:
-            found[field] = tuple(given[field])
-    return found
+            normal[field] = tuple(given[field])
+    return normal
 
 
 def _check_type(field: str, value: object) -> None:
@@ -180,13 +203,15 @@ GENERATORS: tuple[tuple[str, str], ...] = (
 
 
 def check_function(function: Callable[..., Any], chosen: Options) -> None:
-    """What only the function can tell. TypeError or ValueError names the field."""
+    """Check the options against the function. Raises TypeError or ValueError, which name the option."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         for field, why in GENERATORS:
             if getattr(chosen, field):
                 raise TypeError(f"{field} cannot be had for a generator function: {why}")
     if chosen.cache_ignore_input_vars:
-        known = inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters
         for name in chosen.cache_ignore_input_vars:
-            if name not in known:
-                raise ValueError(f"cache_ignore_input_vars has {name!r}: the function has {', '.join(known) or 'none'}")
+            if name not in parameters:
+                raise ValueError(
+                    f"cache_ignore_input_vars has {name!r}: the function has {', '.join(parameters) or 'none'}"
+                )

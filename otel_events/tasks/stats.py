@@ -6,13 +6,13 @@ with the run's definition and with those tags that are allow-listed.
 |---|---|---|
 | incr(name, count=1) | counter | name_total |
 | decr(name, count=1) | counter of its own: one that goes down is a restart to Prometheus | name_decr_total |
-| gauge(name, value, delta=False) | gauge; delta adds to what this process told last | name |
+| gauge(name, value, delta=False) | gauge; delta adds to this process's last value | name |
 | timing(name, milliseconds or timedelta) | histogram of seconds | name_seconds |
 | timer(name) | the same, of a ``with`` block or a decorated function | name_seconds |
-| set(name, value) | gauge: how many different values this attempt has told | name |
+| set(name, value) | gauge: how many different values this attempt has reported | name |
 
-``rate`` is taken and left aside: all are counted, none is a sample. Nothing here raises: a call that cannot be
-understood is counted (``otel_events_faults_total``) and logged once.
+``rate`` and ``per_host`` are accepted and ignored: every call counts. Nothing here raises: a call with wrong arguments
+is counted (``otel_events_faults_total``) and logged once.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from otel_events.inprocess.queue import emit, fault, new_id
+from otel_events.inprocess.attempts import ProcessAttempt
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.ids import new_id
+from otel_events.inprocess.queue import emit
 from otel_events.model.event import Run, Stat, StatType
-
-if TYPE_CHECKING:
-    from otel_events.inprocess.context import TaskContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 FAULT = "a call of current_context().stats"
 GAUGES = 4_096
-"""Gauges of this process whose last value is known, for ``delta``."""
+"""Gauges of this process whose last value is remembered, for ``delta``."""
 VALUES = 10_000
-"""Different values of one set that are told apart; the gauge stops there."""
+"""Different values of one set that are counted; the gauge stops there."""
 
 Tags = Mapping[str, object]
 _levels: dict[tuple[str, ...], float] = {}
@@ -59,7 +59,7 @@ class Stats:
 
     def __init__(
         self,
-        context: TaskContext,
+        context: ProcessAttempt,
         prefix: str = "",
         tags: Tags | None = None,
         hand_over: Callable[[Stat], None] = emit,
@@ -72,16 +72,16 @@ class Stats:
     def incr(
         self, stat: str, count: float = 1, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
     ) -> None:
-        """``count`` more of it."""
+        """Add ``count`` to a counter."""
         with _guarded():
-            self._tell(stat, count, "counter", tags)
+            self._report(stat, count, "counter", tags)
 
     def decr(
         self, stat: str, count: float = 1, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
     ) -> None:
-        """``count`` less of it: a counter of its own beside that of ``incr``."""
+        """Add ``count`` to ``{stat}.decr``, a counter of its own: one that goes down is a restart to Prometheus."""
         with _guarded():
-            self._tell(f"{stat}.decr", count, "counter", tags)
+            self._report(f"{stat}.decr", count, "counter", tags)
 
     def gauge(
         self,
@@ -93,34 +93,34 @@ class Stats:
         tags: Tags | None = None,
         per_host: bool = False,
     ) -> None:
-        """Its value now; ``delta``: by how much it changed since this process told it last."""
+        """Set a gauge; with ``delta``, add ``value`` to its last value in this process."""
         with _guarded():
-            self._tell(stat, self._reached(stat, float(value), delta, tags), "gauge", tags)
+            self._report(stat, self._reached(stat, float(value), delta, tags), "gauge", tags)
 
     def timing(
         self, stat: str, delta: float | timedelta, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
     ) -> None:
-        """How long it took: milliseconds, or a timedelta."""
+        """Record a duration: milliseconds, or a timedelta."""
         with _guarded():
             seconds = delta.total_seconds() if isinstance(delta, timedelta) else float(delta) / 1e3
-            self._tell(stat, seconds, "timer", tags, "s")
+            self._report(stat, seconds, "timer", tags, "s")
 
     def timer(self, stat: str, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False) -> Timer:
-        """How long a ``with`` block takes, or a function that it decorates."""
+        """Measure a ``with`` block, or each call of a function that it decorates."""
         return Timer(self, stat, tags)
 
     def set(
         self, stat: str, value: object, rate: float = 1, *, tags: Tags | None = None, per_host: bool = False
     ) -> None:
-        """One value of a set: the gauge is how many different ones this attempt has told."""
+        """Add a value to a set; the gauge is the number of its different values."""
         with _guarded():
-            known = self._seen.setdefault(self._prefix + stat, set())
-            if len(known) < VALUES:
-                known.add(hash(str(value)))
-            self._tell(stat, len(known), "gauge", tags)
+            hashes = self._seen.setdefault(self._prefix + stat, set())
+            if len(hashes) < VALUES:
+                hashes.add(hash(str(value)))
+            self._report(stat, len(hashes), "gauge", tags)
 
     def pipeline(self) -> Pipeline:
-        """The same calls, told together by ``send()`` or at the end of ``with``."""
+        """The same calls, handed over together by ``send()`` or at the end of ``with``."""
         return Pipeline(self._context, self._prefix, self._tags, self._hand_over, self._seen)
 
     def get_stats(self, name: str, copy_tags: bool = True) -> Stats:
@@ -129,28 +129,23 @@ class Stats:
         return type(self)(self._context, scope, self._tags if copy_tags else None, self._hand_over, self._seen)
 
     def extend_tags(self, tags: Tags) -> None:
-        """Tags of all that is told from here on."""
+        """Add tags to every later call."""
         with _guarded():
             self._tags |= _text(tags)
 
     def clear_tags(self) -> None:
+        """Remove the tags that were added."""
         self._tags = {}
-
-    @property
-    def full_prefix(self) -> str:
-        """The scope, as ``get_stats`` made it."""
-        return self._prefix.removesuffix(".")
 
     def lap(self, stat: str, began: int, took: int) -> None:
         """Put what a timer measured (ns), from its beginning on, on the attempt's timeline, if it has one."""
         if self._context.laps is not None:
             self._context.lap(self._prefix + stat, "section", began, began + took)
 
-    def _tell(self, name: str, value: float, kind: StatType, tags: Tags | None, unit: str = "") -> None:
+    def _report(self, name: str, value: float, kind: StatType, tags: Tags | None, unit: str = "") -> None:
         run = self._context.run
         if run is None:
             return
-        told = self._tags | _text(tags) if tags else self._tags
         self._hand_over(
             Stat(
                 id=new_id(),
@@ -160,7 +155,7 @@ class Stats:
                 value=float(value),
                 type=kind,
                 unit=unit,
-                tags=told,
+                tags=self._tags | _text(tags) if tags else self._tags,
             )
         )
 
@@ -193,26 +188,26 @@ def _gauge(run: Run, name: str, tags: dict[str, str]) -> tuple[str, ...]:
 
 
 class Pipeline(Stats):
-    """Stats that wait for ``send()``; they keep the times at which they were told."""
+    """Stats that wait for ``send()``; each has the time of its call."""
 
     def __init__(
         self,
-        context: TaskContext,
+        context: ProcessAttempt,
         prefix: str = "",
         tags: Tags | None = None,
         hand_over: Callable[[Stat], None] = emit,
         seen: dict[str, set[int]] | None = None,
     ) -> None:
         self._waiting: list[Stat] = []
-        self._then = hand_over
+        self._deliver = hand_over
         super().__init__(context, prefix, tags, self._waiting.append, seen)
 
     def send(self) -> None:
-        """Tell what waits."""
+        """Hand over what waits."""
         with _guarded():
             waiting, self._waiting[:] = list(self._waiting), []
             for stat in waiting:
-                self._then(stat)
+                self._deliver(stat)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -247,7 +242,7 @@ class Timer:
         return self
 
     def send(self) -> None:
-        """Tell what was measured; once."""
+        """Hand over what was measured, once."""
         if self.ms is not None and not self._sent:
             self._sent = True
             self._stats.timing(self._stat, self.ms, tags=self._tags)

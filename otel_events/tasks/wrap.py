@@ -15,17 +15,33 @@ from otel_events.tasks.runs import Site, begin, failed, succeeded
 
 
 def wrap(kind: Kind, function: Any, chosen: Options) -> Any:
-    """``function`` decorated. TypeError where it is nothing that can be called, or an option does not fit it."""
+    """Decorate a function.
+
+    Args:
+        kind: Of the runs.
+        function: A function of any kind, a callable object, or a class method or static method.
+        chosen: The options.
+
+    Returns:
+        A function of the same kind, whose calls are runs.
+
+    Raises:
+        TypeError: It cannot be called, or an option does not fit it.
+    """
     if isinstance(function, classmethod | staticmethod):  # written above either of them
         return type(function)(wrap(kind, function.__func__, chosen))
     if not callable(function):
         raise TypeError(f"@{kind} is given a {type(function).__name__}: it takes a function, or options by name")
     check_function(function, chosen)
-    told = _qualified(function)
-    attributes = _code(function, told) | chosen.told()
-    site = Site(function, Definition(kind, chosen.name or told, attributes, chosen.timeline), chosen)
+    qualified = _qualified(function)
+    attributes = _code(function, qualified) | chosen.span_attributes()
+    site = Site(function, Definition(kind, chosen.name or qualified, attributes, chosen.timeline), chosen)
+    if chosen.cache:
+        from otel_events.tasks import cached  # diskcache, which only the cache needs
+
+        return cached.wrap(site)
     if chosen.managed:
-        from otel_events.tasks import managed  # with what tries again and caches, loaded by who asks for it
+        from otel_events.tasks import managed  # tenacity, which only retries and timeouts need
 
         return managed.wrap(site)
     return next(make for fits, make in _WRAPPERS if fits(function))(site)
@@ -72,8 +88,8 @@ def _wrap_coroutine(site: Site) -> Callable[..., Any]:
 
 
 class _Steps:
-    """The run of a generator: it lasts from the first step until the generator is exhausted or closed, and is the
-    current one within its steps only, since between them runs the code of whoever iterates."""
+    """The run of a generator. It lasts from the first step until the generator is exhausted or closed, and is the
+    current run within its steps only: between them runs the code that iterates."""
 
     def __init__(self, site: Site, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._site, self._args, self._kwargs = site, args, kwargs
@@ -111,7 +127,7 @@ def _wrap_generator(site: Site) -> Callable[..., Any]:
                     break
                 try:
                     step, given = inner.send, (yield item)
-                except BaseException as thrown:  # noqa: BLE001  # goes where it was meant to go, GeneratorExit too
+                except BaseException as thrown:  # noqa: BLE001  # thrown into the inner generator, GeneratorExit too
                     step, given = inner.throw, thrown
         except BaseException as error:
             steps.broken(error)
@@ -139,7 +155,7 @@ def _wrap_async_generator(site: Site) -> Callable[..., Any]:
                     break
                 try:
                     step, given = inner.asend, (yield item)
-                except BaseException as thrown:  # noqa: BLE001  # as above
+                except BaseException as thrown:  # noqa: BLE001  # thrown into the inner generator, GeneratorExit too
                     step, given = inner.athrow, thrown
         except BaseException as error:
             steps.broken(error)
@@ -168,9 +184,9 @@ def _qualified(function: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _code(function: Any, told: str) -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {"code.function.name": told}
+def _code(function: Any, qualified: str) -> dict[str, Scalar]:
+    attributes: dict[str, Scalar] = {"code.function.name": qualified}
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is not None:
-        found |= {"code.file.path": code.co_filename, "code.line.number": code.co_firstlineno}
-    return found
+        attributes |= {"code.file.path": code.co_filename, "code.line.number": code.co_firstlineno}
+    return attributes

@@ -12,7 +12,7 @@ import pytest
 import otel_events
 from otel_events import Deck, current_run, task, workflow
 from otel_events.deck import Text
-from otel_events.inprocess import queue as live
+from otel_events.inprocess import process
 from otel_events.model.event import Run
 from otel_events.testing import CaptureServer
 from tests.cli.conftest import Cli
@@ -45,7 +45,7 @@ def ran(journal: Path) -> list[Run]:
     with CaptureServer() as receiver:
         otel_events.configure(journal, environ=receiver.environ("http/protobuf"))
         nightly()
-        live.shutdown()
+        process.shutdown()
     return runs
 
 

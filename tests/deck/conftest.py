@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import otel_events
-from otel_events.inprocess import queue as live
+from otel_events.inprocess import process
 from otel_events.testing import CaptureServer
 
 Attributes = dict[str, str | None]
@@ -81,4 +81,4 @@ def collector(receiver: CaptureServer, tmp_path: Path) -> Iterator[CaptureServer
     receiver.clear()
     otel_events.configure(tmp_path / "journal.db", environ=receiver.environ("http/protobuf"))
     yield receiver
-    live.shutdown()
+    process.shutdown()

@@ -13,7 +13,7 @@ import pytest
 import otel_events
 from otel_events import Deck, DeckField, current_context, current_run, task
 from otel_events.deck import Markdown, Text, model, place
-from otel_events.inprocess import queue as live
+from otel_events.inprocess import process
 from otel_events.inprocess.faults import faults
 from otel_events.testing import CaptureServer
 from tests.deck.conftest import Read
@@ -122,7 +122,7 @@ def test_the_timeline_has_calls_and_timers(decks: Path) -> None:
 
 def test_span_and_report_say_where_the_page_is(decks: Path, collector: CaptureServer) -> None:
     add(1, SECRET)
-    live.shutdown()
+    process.shutdown()
     [span] = collector.spans()
     [page] = pages(decks)
     assert span.attributes["otel_events.deck.uri"] == page.as_uri()
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_is_counted(
     monkeypatch.setenv("OTEL_EVENTS_DECKS", str(tmp_path / "file" / "decks"))
     assert add(2, "x").loss == 1
     assert faults() == {"writing a deck": 1}
-    live.shutdown()
+    process.shutdown()
     [span] = collector.spans()
     assert (span.attributes["otel_events.outcome"], "otel_events.deck.uri" in span.attributes) == ("succeeded", False)
 

@@ -125,8 +125,8 @@ def test_a_request_that_got_no_answer_is_sent_again_and_counts_once(collector: C
     """The same events twice: the gateway knows them by their ids."""
     with gateway(tmp_path / "gateway.db", collector) as served:
         code = """
-from otel_events.inprocess import process, queue as live
-to = process._now._sending
+from otel_events.inprocess import process
+to = process._active._destination
 take = to.take
 def twice(events):
     take(events)
@@ -149,9 +149,10 @@ def odd():
     otel_events.current_context().stats.gauge("nan", float("nan"))
     otel_events.current_context().logging.info("\\ud800")
 odd()
-from otel_events.inprocess import queue as live
-live.shutdown()
-print(live.faults())
+from otel_events.inprocess import process
+from otel_events.inprocess.faults import faults
+process.shutdown()
+print(faults())
 """
     with gateway(tmp_path / "gateway.db", collector) as served:
         done = run(code, f"http://127.0.0.1:{served.port}")
@@ -165,7 +166,7 @@ print(live.faults())
 @pytest.mark.parametrize("listening", [False, True], ids=["down", "silent"])
 @pytest.mark.parametrize("journal", ["", "own.db"])
 def test_the_end_does_not_wait_for_a_gateway_that_is_not_there(journal: str, listening: bool, tmp_path: Path) -> None:
-    """It comes, though a request may take hours; that it takes EXIT_SECONDS at most is held in test_live.py."""
+    """It comes, though a request may take hours; that it takes EXIT_SECONDS at most is held in test_queue.py."""
     with nobody(listening) as url:
         done = run(HASTY + "print(job(100))", url, tmp_path / journal if journal else "")
     assert (done.returncode, done.stdout) == (0, f"{sum(range(100))}\n")

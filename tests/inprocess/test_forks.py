@@ -70,7 +70,7 @@ def step(): ...
 
 otel_events.configure()
 step()
-counts = process._now._sending._gateway._delivery.counts
+counts = process._active._destination._gateway._delivery.counts
 while not any(count.queued for count in counts().values()):
     time.sleep(0.01)
 time.sleep(0.2)  # until the call has begun: a longer way there would only leave nothing to be seen

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from otel_events import configure, task
-from otel_events.gateway.gateway import Gateway
 from otel_events.gateway.state import Timing
-from otel_events.inprocess import process
+from otel_events.inprocess import process, roles
 from otel_events.inprocess import queue as live
-from otel_events.inprocess.queue import QUEUE, Live
+from otel_events.inprocess.queue import QUEUE, EventQueue
+from otel_events.inprocess.settings import Settings
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent
 from otel_events.testing import Answer, CaptureServer, FakeClock
@@ -29,7 +29,7 @@ from tests.patience import HOURS, PATIENCE, PATIENT
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     yield
-    live.shutdown()
+    process.shutdown()
     live.install(None)
 
 
@@ -47,7 +47,7 @@ def lines(count: int) -> list[AnyEvent]:
 
 def test_events_come_in_order_while_many_threads_hand_them_over() -> None:
     taken: list[AnyEvent] = []
-    queue = Live(taken.extend, lambda: None)
+    queue = EventQueue(taken.extend, lambda: None)
 
     def hand_over(name: str) -> None:
         for number in range(500):
@@ -73,7 +73,7 @@ def test_what_is_refused_stays_in_place_and_is_not_given_twice() -> None:
             raise OSError("full")
         taken.extend(events)
 
-    queue = Live(take, lambda: None)
+    queue = EventQueue(take, lambda: None)
     for event in lines(10):
         queue.emit(event)
     with pytest.raises(OSError, match="full"):
@@ -92,7 +92,7 @@ def test_a_failure_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixtu
         raise OSError("no room")
 
     with caplog.at_level(logging.WARNING, "otel_events"):
-        queue = Live(take, lambda: None)
+        queue = EventQueue(take, lambda: None)
         queue.emit(lines(1)[0])
         until(lambda: len(tries) >= 3)
         assert queue.stop(PATIENCE)
@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_dropped_and_counted(world: World) -> None:
         gate.wait(PATIENCE)
         gateway.offer("python", events)
 
-    queue = Live(take, gateway.tick, lambda count: gateway.dropped("queue_full", count))
+    queue = EventQueue(take, gateway.tick, lambda count: gateway.dropped("queue_full", count))
     first = lines(1)[0]
     queue.emit(first)
     until(lambda: not queue._queue)  # the thread has it, and waits
@@ -126,7 +126,7 @@ def test_handing_over_does_not_wait_while_the_journal_is_stuck() -> None:
         gate.wait(PATIENCE)
         taken.append(len(events))
 
-    queue = Live(take, lambda: None)
+    queue = EventQueue(take, lambda: None)
     queue.emit(lines(1)[0])
     until(lambda: not queue._queue)
     for event in lines(1000):
@@ -144,10 +144,10 @@ def test_runs_arrive_at_the_end_without_waiting_for_the_grace(tmp_path: Path, co
     grace = Timing(grace=int(HOURS) * kit.SECOND)
     configure(tmp_path / "deep" / "journal.db", environ=collector.environ("grpc"), timing=grace)
     assert step(1) == 1
-    live.shutdown()
+    process.shutdown()
     assert [one.name for one in collector.spans()] == ["step"]
     step(2)
-    live.shutdown()
+    process.shutdown()
     assert len(collector.spans()) == 1
 
 
@@ -157,7 +157,7 @@ def test_configured_again_it_is_the_newer(tmp_path: Path, collector: CaptureServ
     step(1)
     configure(environ=environ | {"OTEL_EVENTS_JOURNAL": str(tmp_path / "b.db")})
     step(2)
-    live.shutdown()
+    process.shutdown()
     assert len(kit.once(collector)) == 2
     for name in ("a.db", "b.db"):
         with Journal.reader(tmp_path / name) as reader:
@@ -171,7 +171,7 @@ def test_a_temporary_journal_leaves_nothing(
     configure(environ=collector.environ("http/protobuf"))
     assert len(list(tmp_path.iterdir())) == 1
     step(1)
-    live.shutdown()
+    process.shutdown()
     assert list(tmp_path.iterdir()) == []
     assert len(collector.spans()) == 1
 
@@ -200,10 +200,11 @@ def test_the_host_is_not_told_when_the_journal_fails(tmp_path: Path, collector: 
     with kit.no_room():
         for number in range(100):
             assert step(number) == number
-        assert live._live is not None
+        queue = live.installed()
+        assert queue is not None
         with pytest.raises(Exception, match="journal"):
-            live._live.pump()
-    live.shutdown()
+            queue.pump()
+    process.shutdown()
     assert len(kit.once(collector)) == 100
 
 
@@ -264,14 +265,13 @@ def test_with_the_collector_gone_a_process_ends_and_the_next_sends(how: str, tmp
         assert len(kit.once(server)) == 2
 
 
-def test_the_end_of_a_process_takes_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_process_takes_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where all that it waits for takes as long as it may."""
     clock = FakeClock()
-    monkeypatch.setattr(process, "time", clock)
-    monkeypatch.setattr(process, "EXIT_SECONDS", 5.0)
+    monkeypatch.setattr(roles, "time", clock)
     told: list[float] = []
 
-    class Stuck(Live):
+    class Stuck(EventQueue):
         def stop(self, patience: float = 1.0) -> bool:
             clock.advance(patience)
             return False
@@ -290,22 +290,14 @@ def test_the_end_of_a_process_takes_its_time_and_no_more(monkeypatch: pytest.Mon
             clock.advance(seconds)
             return ""
 
-    quick, stuck = (kind(lambda events: None, lambda: None, thread=False) for kind in (Live, Stuck))
-    process.Process(Silent(), None, quick).close()
+    quick, stuck = (kind(lambda events: None, lambda: None, thread=False) for kind in (EventQueue, Stuck))
+    settings = Settings(tmp_path / "journal.db", False, "", process.IN_PROCESS, {})
+    roles.SendingProcess(Silent(), settings, quick).close(5.0)
     assert (told, clock.monotonic()) == ([4.0, 5.0], 5.0)  # what is under way ends in 4, and all of it in 5
-    process.Process(Silent(), None, stuck).close()
+    roles.SendingProcess(Silent(), settings, stuck).close(5.0)
     assert (told[2:], clock.monotonic()) == ([4.0, 0.0], 10.0)
 
 
 def test_the_time_is_that_of_the_law() -> None:
     code = "from otel_events.inprocess.process import EXIT_SECONDS\nassert EXIT_SECONDS <= 5"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
-
-
-def test_a_gateway_that_is_handed_in(world: World, collector: CaptureServer) -> None:
-    gateway: Gateway = world.open()
-    process.run_gateway(gateway)
-    step(1)
-    live.shutdown()
-    assert len(collector.spans()) == 1
-    assert gateway.health().reasons == ["draining"]

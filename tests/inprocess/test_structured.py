@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_events.inprocess.context import entered
-from otel_events.inprocess.structured import LEVELS, ToOtlp, add_otel_context, console, record, teller
+from otel_events.inprocess.attempts import ProcessAttempt
+from otel_events.inprocess.context import enter, leave
+from otel_events.inprocess.structured import LEVELS, ToOtlp, add_otel_context, console, line_writer, record
 from otel_events.model.event import Run
 from otel_events.model.identity import span_id, trace_id
 from otel_events.model.telemetry import Attributes, LogData
@@ -28,6 +30,15 @@ def defaults_again() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+
+
+@contextmanager
+def entered(run: Run) -> Iterator[None]:
+    tokens = enter(ProcessAttempt(run))
+    try:
+        yield
+    finally:
+        leave(tokens)
 
 
 def made(event: dict[str, Any], method: str = "info") -> LogData:
@@ -295,7 +306,7 @@ def test_a_gateways_events_as_structlog_records() -> None:
     fields: Attributes = {"otel_events.run.id": "r\x1b[31m", "otel_events.attempt": 1}
     ids = b"t" * 16, b"s" * 8
     log = LogData(10**18 + 5, 10**18 + 5, 17, "ERROR", "gone\nwrong", fields, *ids, "otel_events.run.failed")
-    teller(json=True, file=told)(log)
+    line_writer(json=True, file=told)(log)
     (line,) = told.getvalue().splitlines()
     assert json.loads(line) == {
         "timestamp": "2001-09-09T01:46:40.000000005Z",
@@ -309,6 +320,6 @@ def test_a_gateways_events_as_structlog_records() -> None:
         "otel_events.attempt": 1,
     }
     plain = io.StringIO()
-    teller(json=False, file=plain)(log)
+    line_writer(json=False, file=plain)(log)
     (text,) = plain.getvalue().splitlines()
     assert "gone\\u000awrong" in text

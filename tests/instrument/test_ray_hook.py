@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import otel_events
 from otel_events.inprocess import process
-from otel_events.inprocess.context import Asked, current_run
-from otel_events.instrument import everywhere
+from otel_events.inprocess.context import current_run, enter, leave
+from otel_events.instrument import fallback
 from otel_events.instrument.ray.hook import DRIVEN, HOOK, settings, setup, with_hook
 from otel_events.model.event import Run
+from otel_events.tasks.context import DynamicContext, TaskContext
 
 RAN: list[str] = []
 
@@ -83,7 +83,7 @@ def test_a_run_at_hand_everywhere_is_that_of_the_moment_in_what_is_handed_on() -
 
     runs = [Run("ray", "task", name, name, "root") for name in ("a", "b")]
     at_hand = [runs[0]]
-    undo = everywhere.put(Asked(lambda: at_hand[0]))
+    undo = fallback.install(DynamicContext(lambda: at_hand[0]))
     try:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(lambda: None).result()
@@ -92,8 +92,9 @@ def test_a_run_at_hand_everywhere_is_that_of_the_moment_in_what_is_handed_on() -
             at_hand[0] = runs[1]
             assert current_run() == runs[1]
             assert trace.get_current_span().get_span_context().span_id != before
-            with otel_events.context.entered(Run("python", "task", "own", "own", "own")):
-                assert (current_run() or runs[0]).id == "own"
+            tokens = enter(TaskContext(Run("python", "task", "own", "own", "own")))
+            assert (current_run() or runs[0]).id == "own"
+            leave(tokens)
     finally:
         undo()
     assert current_run() is None

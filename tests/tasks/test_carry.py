@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_events.inprocess import queue as live
+from otel_events.inprocess.faults import faults
 from otel_events.model.telemetry import SpanData
 from otel_events.tasks import carry
 from otel_events.testing import CaptureServer
@@ -162,7 +162,7 @@ def test_carrying_that_fails_is_counted_and_the_work_is_done(monkeypatch: pytest
             assert pool.submit(int, "7").result() == 7
     finally:
         undo()
-    assert live.faults()[carry.FAULT] == 1
+    assert faults()[carry.FAULT] == 1
 
 
 def _patched() -> list[tuple[type, str, str]]:

@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 
 import otel_events
 from otel_events import RecoverableError, current_context, current_run, task, workflow
-from otel_events.inprocess import queue as live
+from otel_events.inprocess import process
+from otel_events.inprocess.faults import faults
 from otel_events.model.telemetry import SpanData
 from otel_events.tasks import cache, deadline, fingerprint
 from otel_events.tasks.deadline import AttemptEnded, Deadline
@@ -47,11 +48,11 @@ def collector(receiver: CaptureServer, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("otel_events.inprocess.faults._faults", {})
     otel_events.configure(tmp_path / "journal.db", environ=receiver.environ("http/protobuf"))
     yield receiver
-    live.shutdown()
+    process.shutdown()
 
 
 def spans(collector: CaptureServer) -> list[SpanData]:
-    live.shutdown()
+    process.shutdown()
     return sorted(collector.spans(), key=lambda one: (one.start, one.attributes["otel_events.attempt"]))
 
 
@@ -512,7 +513,7 @@ def test_a_cache_that_fails_is_counted_and_the_task_runs(
         (tmp_path / "cache" / "cache.db").write_bytes(b"no database" * 1000)
     for _ in range(3):
         assert runs(given) == 5 or where == "result"
-    assert live.faults()[cache.FAULT] >= 3
+    assert faults()[cache.FAULT] >= 3
     assert len([one for one in caplog.records if cache.FAULT in one.getMessage()]) == 1
     assert {one[0] for one in told(collector, "outcome")} == {"succeeded"}
 

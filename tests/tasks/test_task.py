@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import otel_events
 from otel_events import current_run, task, workflow
-from otel_events.inprocess import queue as live
+from otel_events.inprocess import process
 from otel_events.model.telemetry import ERROR, SpanData
 from otel_events.testing import CaptureServer
 from tests.patience import PATIENCE
@@ -36,7 +36,7 @@ class Told:
 
     def spans(self) -> list[SpanData]:
         """By start."""
-        live.shutdown()
+        process.shutdown()
         return sorted(self._collector.spans(), key=lambda one: one.start)
 
     def outcomes(self) -> list[tuple[str, str]]:
@@ -59,7 +59,7 @@ def told(collector: CaptureServer, tmp_path: Path) -> Iterator[Told]:
     collector.clear()
     otel_events.configure(tmp_path / "journal.db", environ=collector.environ("http/protobuf"))
     yield Told(collector)
-    live.shutdown()
+    process.shutdown()
 
 
 # --- what a call becomes ---------------------------------------------------------------------------------------------
@@ -463,8 +463,8 @@ def test_grpc_is_not_loaded_where_nothing_goes_over_it(to: str, collector: Captu
     code = """import sys, otel_events
 otel_events.configure()
 otel_events.task(int)()
-from otel_events.inprocess import queue as live
-live.shutdown()
+from otel_events.inprocess import process
+process.shutdown()
 assert "grpc" not in sys.modules
 """
     environ = os.environ | collector.environ("http/protobuf")

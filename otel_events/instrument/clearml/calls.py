@@ -1,6 +1,6 @@
-"""What the SDK asks of the API of a task: its phases and artifacts, as the gateway decodes the same calls.
+"""The SDK's calls of the API: phases and artifacts of tasks, decoded as the gateway decodes the same calls.
 
-The wrapped ``send`` is what every call goes through, also in offline mode, where it does nothing. Nothing here raises.
+Every call goes through the wrapped ``send``, also in offline mode, where it does nothing. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -13,50 +13,51 @@ from typing import Any
 
 import msgspec
 
-from otel_events.inprocess.queue import emit, fault
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.queue import emit
 from otel_events.instrument.clearml import reports
 from otel_events.model.event import Run
 from otel_events.sources.clearml import tasks as clearml_tasks
 from otel_events.sources.clearml.fields import Call, string, task_run
 
 SERVICE = "tasks"
-TOLD = frozenset({*clearml_tasks.STATUS, "tasks.add_or_update_artifacts"} - {"tasks.create", "tasks.clone"})
-"""Calls that are told. One that makes a task says nothing before that begins."""
-TAKEN = (200, 202)
+ENDPOINTS = frozenset({*clearml_tasks.STATUS, "tasks.add_or_update_artifacts"} - {"tasks.create", "tasks.clone"})
+"""Calls that make events. Not those that create a task: it has no run before it begins."""
+ACCEPTED = (200, 202)
 _FACTS = ("type", "project", "tags", "parent")
 """Members of a task that go with its beginning."""
 
 
 def sent(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``InterfaceBase.send``: told once the server has taken it."""
+    """``InterfaceBase.send``: an event is emitted when the server has accepted the call."""
 
     @wraps(original)
     def send(self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
         answer = original(self, req, *args, **kwargs)
         try:
             endpoint = f"{getattr(req, '_service', '')}.{getattr(req, '_action', '')}"
-            if endpoint in TOLD and _taken(answer):
-                _tell(self, endpoint, req, answer)
-        except Exception as error:  # noqa: BLE001  # the task goes on, whatever we make of its call (law 5)
+            if endpoint in ENDPOINTS and _accepted(answer):
+                _emit(self, endpoint, req, answer)
+        except Exception as error:  # noqa: BLE001  # the task goes on, without this event (law 5)
             fault("a call of ClearML's SDK", error)
         return answer
 
     return send
 
 
-def _taken(answer: Any) -> bool:
-    """Offline there is no answer."""
-    return answer is None or answer.meta.result_code in TAKEN
+def _accepted(answer: Any) -> bool:
+    """Whether the server accepted the call; offline there is no answer, and everything counts."""
+    return answer is None or answer.meta.result_code in ACCEPTED
 
 
-def _tell(task: Any, endpoint: str, req: Any, answer: Any) -> None:
+def _emit(task: Any, endpoint: str, req: Any, answer: Any) -> None:
     body = {name: value for name, value in req.to_dict().items() if value is not None}
     id_ = string(body.get("task")) or string(task.id)
     name = name_of(task) if task.id == id_ else ""
     if endpoint == "tasks.started":
         body = _facts(task) | body
     response = getattr(answer, "response", None)
-    data = {part: told for part in ("fields", "updated") if (told := getattr(response, part, None)) is not None}
+    data = {part: value for part in ("fields", "updated") if (value := getattr(response, part, None)) is not None}
     call = Call(endpoint, time.time_ns(), {**body, "task": id_}, data)
     reports.flush()
     for event in clearml_tasks.decode(call):
@@ -64,17 +65,17 @@ def _tell(task: Any, endpoint: str, req: Any, answer: Any) -> None:
 
 
 def _facts(task: Any) -> dict[str, Any]:
-    """As they are known here: nothing is asked of the server."""
+    """As they are in this process: the server is not asked."""
     data = getattr(task, "_data", None)
     return {name: value for name in _FACTS if (value := getattr(data, name, None))}
 
 
 def name_of(task: Any) -> str:
-    """The task's name as it is known here, "" where it is not."""
+    """The task's name as it is in this process, "" where it is not there."""
     return string(getattr(getattr(task, "_data", None), "name", ""))
 
 
-# --- the task at hand ------------------------------------------------------------------------------------------------
+# --- the main task ---------------------------------------------------------------------------------------------------
 
 _main: tuple[str, Run | None] = ("", None)
 
@@ -91,6 +92,6 @@ def main_run() -> Run | None:
         if _main[0] != id_:
             _main = id_, task_run(id_, name_of(main))
         return _main[1]
-    except Exception as error:  # noqa: BLE001  # as above; another version may keep it elsewhere
+    except Exception as error:  # noqa: BLE001  # another version may hold it elsewhere
         fault("the main task of ClearML's SDK", error)
         return None

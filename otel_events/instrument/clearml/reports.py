@@ -1,8 +1,9 @@
-"""What a task reports: scalars, plots, images, console lines; told together, as the gateway decodes a batch.
+"""What a task reports: scalars, plots, images, console lines; decoded in batches, as the gateway does.
 
-A series of a batch is one stat, so what a fast loop reports is bounded. A thread tells what waits every PERIOD; a call
-that changes the task's status, the end of the process and FULL do so at once. Of a forked process (the SDK's own, which
-monitors the machine) the same goes: it begins with nothing. Nothing here raises, or waits for more than a lock.
+A series of a batch becomes one stat, so a fast loop makes a bounded number of events. A thread emits what waits every
+PERIOD; a call that changes the task's status, the end of the process, and FULL reports do so at once. A forked process
+(such as the SDK's own, which monitors the machine) begins with nothing. Nothing here raises, or waits for more than a
+lock.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any
 
-from otel_events.inprocess.queue import emit, fault, new_id
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.ids import new_id
+from otel_events.inprocess.queue import emit
 from otel_events.instrument.environment import OTEL_EVENTS_CLEARML_REPORTS
 from otel_events.sources.clearml.events import Batch, Reported
 
 PERIOD = 1.0
 """Seconds that a report waits for more."""
 FULL = 1_000
-"""Reports that are told at once."""
+"""Reports that are emitted at once."""
 
 KINDS = {
     "ScalarEvent": "training_stats_scalar",
@@ -33,11 +36,11 @@ KINDS = {
     "MediaEvent": "training_debug_image",
     "ConsoleEvent": "log",
 }
-"""Class of the SDK's event -> type of the API's. The address of an upload is not known yet."""
+"""Class of the SDK's event -> type of the API's. The address of an upload does not exist yet."""
 
 
 class Waiting:
-    """What was reported and not yet told."""
+    """Reports that were not emitted yet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,12 +48,13 @@ class Waiting:
         self._thread: threading.Thread | None = None
 
     def add(self, reported: Reported) -> None:
+        """Add a report. The thread starts with the first one."""
         with self._lock:
             self._reported.append(reported)
             full = len(self._reported) >= FULL
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="otel-events-clearml", daemon=True)
-                with suppress(RuntimeError):  # the interpreter is on its way out: ``flush`` is called at its end
+                with suppress(RuntimeError):  # the interpreter is ending, and calls ``flush``
                     thread.start()
                     self._thread = thread
         if full:
@@ -62,6 +66,7 @@ class Waiting:
             self.flush()
 
     def flush(self) -> None:
+        """Emit what waits."""
         with self._lock:
             reported, self._reported = self._reported, []
         if not reported:
@@ -70,7 +75,7 @@ class Waiting:
             whole = new_id().encode()  # each point is reported once
             for event in Batch(time.time_ns(), whole).decode(reported):
                 emit(event)
-        except Exception as error:  # noqa: BLE001  # law 5
+        except Exception as error:  # noqa: BLE001  # the task goes on, without this report (law 5)
             fault("what a ClearML task reports", error)
 
 
@@ -78,7 +83,7 @@ _waiting = Waiting()
 
 
 def flush() -> None:
-    """Tell what waits."""
+    """Emit what waits."""
     _waiting.flush()
 
 
@@ -91,7 +96,7 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def _wanted() -> bool:
-    """Not where a gateway is told the same by the API's server."""
+    """Whether reports become events here: not where a gateway gets the same from the API's server."""
     return os.environ.get(OTEL_EVENTS_CLEARML_REPORTS, "").strip().lower() != "false"
 
 
@@ -104,7 +109,7 @@ def reported(original: Callable[..., Any]) -> Callable[..., Any]:
             kind = KINDS.get(type(ev).__name__)
             if kind is not None and _wanted():
                 _waiting.add(_event(self, ev, kind))
-        except Exception as error:  # noqa: BLE001  # law 5
+        except Exception as error:  # noqa: BLE001  # the task goes on, without this report (law 5)
             fault("what a ClearML task reports", error)
         return original(self, ev)
 
@@ -156,7 +161,7 @@ def logged(original: Callable[..., Any]) -> Callable[..., Any]:
                     msg=text,
                 )
                 _waiting.add(line)
-        except Exception as error:  # noqa: BLE001  # law 5
+        except Exception as error:  # noqa: BLE001  # the task goes on, without this report (law 5)
             fault("a console line of a ClearML task", error)
         return original(self, record)
 

@@ -8,24 +8,24 @@ from typing import Any
 
 from opentelemetry import trace
 
-from otel_events.inprocess.context import TaskContext, enter, leave
+from otel_events.inprocess.context import enter, leave, traceparent_of
 from otel_events.instrument.flyte2 import runs
-from otel_events.instrument.flyte2.hooks import tell, under_way
+from otel_events.instrument.flyte2.hooks import emit_phase, under_way
 from otel_events.instrument.flyte2.runs import Action
-from otel_events.model.identity import traceparent
+from otel_events.tasks.context import TaskContext
 
 PLUGIN = "flyteplugins-otel"
 """Scope of the spans of Flyte's own plug-in."""
 
 
 class Observer:
-    """Makes the run the one at hand, and keeps what was raised: the recorder is told of texts alone."""
+    """Makes the run the current one, and remembers the exception: the recorder gets its text alone."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
 
     def put(self) -> None:
-        """Register as the last: within the span of Flyte's plug-in, whoever came first."""
+        """Register as the last observer, so that the code of a task runs within the span of Flyte's plug-in."""
         self.take_back()
         self._module.register_observer(self)
 
@@ -33,20 +33,20 @@ class Observer:
         self._module.unregister_observer(self)
 
     def task_span(self, info: Any, recorder: Any) -> AbstractContextManager[None]:
-        """Of an action that a local run has told of; of no other: a pod's run is Flyte's to tell."""
+        """Around an action of a local run, and of no other: the runs of pods are told by Flyte's events."""
         action = under_way(f"{runs.root(info.action, '').id}/{info.action.name}")
         return self._around(action, recorder) if action is not None else nullcontext()
 
-    def step_span(self, info: Any, recorder: Any) -> AbstractContextManager[None]:  # flyte's shape
+    def step_span(self, info: Any, recorder: Any) -> AbstractContextManager[None]:
         return nullcontext()
 
     @contextmanager
     def _around(self, action: Action, recorder: Any) -> Iterator[None]:
         context = TaskContext(action.run, action.trace)
-        if theirs := _theirs():
-            action.attributes["traceparent"] = theirs
-            context = _Theirs(action.run, theirs)
-        tell(action, "running")
+        if traceparent := _plugin_span():
+            action.attributes["traceparent"] = traceparent
+            context = _OnPluginSpan(action.run, traceparent)
+        emit_phase(action, "running")
         tokens = enter(context)
         try:
             yield
@@ -55,25 +55,24 @@ class Observer:
             action.error = recorder.error
 
 
-def _theirs() -> str:
+def _plugin_span() -> str:
     """W3C context of the span that Flyte's plug-in has made for this task, "" where it is not active."""
     span = trace.get_current_span()
     scope = getattr(span, "instrumentation_scope", None)
     if scope is None or scope.name != PLUGIN:
         return ""
-    where = span.get_span_context()
-    ids = where.trace_id.to_bytes(16, "big"), where.span_id.to_bytes(8, "big")
-    return traceparent(*ids, sampled=where.trace_flags.sampled)
+    return traceparent_of(span.get_span_context())
 
 
-class _Theirs(TaskContext):
-    """The run at hand, on the span of Flyte's plug-in."""
+class _OnPluginSpan(TaskContext):
+    """The current run, on the span of Flyte's plug-in."""
 
     __slots__ = ("_span",)
 
-    def __init__(self, run: Any, told: str) -> None:
-        super().__init__(run, bytes.fromhex(told.split("-")[1]))
-        self._span = bytes.fromhex(told.split("-")[2])
+    def __init__(self, run: Any, traceparent: str) -> None:
+        _, trace_id, span_id, _ = traceparent.split("-")
+        super().__init__(run, bytes.fromhex(trace_id))
+        self._span = bytes.fromhex(span_id)
 
     @property
     def span_id(self) -> bytes:

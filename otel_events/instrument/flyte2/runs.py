@@ -1,4 +1,4 @@
-"""Which run an action is: the ids that the decoder of Flyte 2's events gives (flyte_v2.py of sources/).
+"""Which run an action is: the ids that the decoder of Flyte 2's events gives (sources/flyte/v2.py).
 
 run      org/project/domain/run name              a workflow, the root; locally all but the name are ""
 action   org/project/domain/run name/action name  a task

@@ -7,33 +7,14 @@ or with no line of code: ``opentelemetry-instrument``, or in pods by flytekit's 
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Callable, Collection
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
-from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # marked untyped
-from wrapt import register_post_import_hook
-
-from otel_events.inprocess.queue import fault
 from otel_events.instrument.flytekit import adopt, entrypoint, hooks
-
-_logger = logging.getLogger("otel_events")
+from otel_events.instrument.patching import Hook, SystemInstrumentor
 
 SUPPORTED = ("flytekit ~= 1.16",)
 ENTRYPOINT = "flytekit.bin.entrypoint"
-
-
-class Hook(NamedTuple):
-    """A function of flytekit's, by module, class ("" for none) and name, and what wraps it."""
-
-    module: str
-    of: str
-    name: str
-    wrap: Callable[[Any], Any]
-
 
 HOOKS: tuple[Hook, ...] = (
     Hook("flytekit.core.workflow", "WorkflowBase", "local_execute", hooks.workflow),
@@ -50,51 +31,22 @@ HOOKS: tuple[Hook, ...] = (
 )
 
 
-class FlytekitInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # as above
+class FlytekitInstrumentor(SystemInstrumentor):
     """Wraps what HOOKS names, now or when flytekit is imported; ``uninstrument()`` puts everything back."""
 
-    def instrumentation_dependencies(self) -> Collection[str]:
-        return SUPPORTED
+    system = "flytekit"
+    supported = SUPPORTED
 
-    def _instrument(self, **kwargs: Any) -> None:
-        self._kept: list[tuple[Any, str, Any]] = []
-        self._filter = adopt.Correlated()
-        self._on = True
-        if (conflict := get_dependency_conflicts(SUPPORTED)) is not None:  # opentelemetry-instrument does not look
-            if conflict.found:  # another version; where there is none, there is nothing to say
-                _logger.warning("flytekit is not instrumented: %s", conflict)
-            return
-        for name in ("flytekit", ENTRYPOINT):
-            if name in sys.modules:
-                self._wrap(name)
-            else:  # importing it takes seconds that a program may not want to spend
-                register_post_import_hook(self._imported, name)
+    def _begin(self) -> None:
+        self._when_imported("flytekit", self._wrap)
+        # A pod's entry point is a module of its own, which imports flytekit and which nothing else imports.
+        self._when_imported(ENTRYPOINT, self._wrap_entrypoint)
 
-    def _imported(self, module: Any) -> None:
-        self._wrap(module.__name__)
+    def _wrap(self, flytekit: Any) -> None:
+        self._patches.put(hook for hook in HOOKS if hook.module != ENTRYPOINT)
+        logger, correlated = import_module("flytekit.loggers").user_space_logger, adopt.Correlated()
+        logger.addFilter(correlated)
+        self._patches.on_undo(lambda: logger.removeFilter(correlated))
 
-    def _wrap(self, loaded: str) -> None:
-        if not self._on:
-            return
-        try:
-            for hook in HOOKS:
-                if (hook.module == ENTRYPOINT) == (loaded == ENTRYPOINT):
-                    module = import_module(hook.module)
-                    self._put(getattr(module, hook.of) if hook.of else module, hook)
-            if loaded != ENTRYPOINT:
-                import_module("flytekit.loggers").user_space_logger.addFilter(self._filter)
-        except Exception as error:  # noqa: BLE001  # flytekit is being imported by the host
-            fault(f"the instrumentation of {loaded}", error)
-
-    def _put(self, of: Any, hook: Hook) -> None:
-        original = of.__dict__[hook.name]
-        setattr(of, hook.name, hook.wrap(original))
-        self._kept.append((of, hook.name, original))
-
-    def _uninstrument(self, **kwargs: Any) -> None:
-        self._on = False
-        while self._kept:
-            of, name, original = self._kept.pop()
-            setattr(of, name, original)
-        if "flytekit.loggers" in sys.modules:
-            sys.modules["flytekit.loggers"].user_space_logger.removeFilter(self._filter)
+    def _wrap_entrypoint(self, module: Any) -> None:
+        self._patches.put(hook for hook in HOOKS if hook.module == ENTRYPOINT)

@@ -1,5 +1,5 @@
-"""``flytekit.current_context()``: its stats are ours too (tasks/stats.py), beside going where they went; its log
-records carry the run and are events of it."""
+"""``flytekit.current_context()``: its stats go to us (tasks/stats.py) and to where they went before; its log records
+carry the run and are events of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from otel_events.inprocess.context import TaskContext, current_context
-from otel_events.inprocess.queue import emit, fault, new_id
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.ids import new_id
+from otel_events.inprocess.queue import emit
 from otel_events.model.event import Log, Run, Scalar
+from otel_events.tasks.context import TaskContext, current_context
 from otel_events.tasks.logs import carried
 from otel_events.tasks.stats import Stats, Timer
 
@@ -43,8 +45,8 @@ def _both(name: str) -> Callable[..., Any]:
 
 
 class Both:
-    """Stats of the run, and what flytekit has: statsd in a pod, a mock elsewhere. What that one cannot do (the mock
-    has no ``set``, ``pipeline`` or ``get_stats``, and its ``timing`` takes no value) is done for us alone."""
+    """Stats of the run, and flytekit's: statsd in a pod, a mock elsewhere. What flytekit's cannot do (the mock has no
+    ``set``, ``pipeline`` or ``get_stats``, and its ``timing`` takes no value) is done for us alone."""
 
     __slots__ = ("_context", "_own", "_theirs")
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import msgspec
 
-from otel_events.inprocess.context import TaskContext, current_run, enter, leave
+from otel_events.inprocess import exceptions
+from otel_events.inprocess.context import current_run, enter, leave
 from otel_events.inprocess.queue import emit
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import MOMENTS, Error, PhaseChange, Run, Scalar
+from otel_events.tasks.context import TaskContext
 from otel_events.tasks.runs import outcome
 
-STACK_FRAMES = 50
 MOMENT = "flyte.timeit"
 
 _frame: ContextVar[Frame | None] = ContextVar("otel_events_flytekit", default=None)
@@ -29,13 +29,13 @@ def current_frame() -> Frame | None:
 
 
 class Call:
-    """From its making to ``end``, which is told once."""
+    """A run, from its making to ``end``, which is called once."""
 
     __slots__ = ("_entered", "_token", "frame")
 
     def __init__(self, frame: Frame, attributes: dict[str, Scalar], trace: bytes = b"") -> None:
         self.frame = frame
-        tell(frame.run, "running", attributes)
+        emit_phase(frame.run, "running", attributes)
         self._entered = enter(TaskContext(frame.run, trace))
         self._token = _frame.set(frame)
 
@@ -44,22 +44,22 @@ class Call:
         _frame.reset(self._token)
         leave(self._entered)
 
-    def told(self) -> dict[str, Scalar]:
-        """What was gathered on the way, for the last change of phase; a new dict."""
+    def gathered(self) -> dict[str, Scalar]:
+        """The attributes that were gathered on the way, for the last change of phase; a new dict."""
         timed = self.frame.moments
         return {MOMENTS: moments(timed)} if timed else {}
 
     def end(self, error: BaseException | None, attributes: dict[str, Scalar], stack: bool = False) -> None:
         """Succeeded, or as the exception says; ``stack``: with where it was raised."""
         self.leave()
-        attributes |= self.told()
+        attributes |= self.gathered()
         if error is None:
-            tell(self.frame.run, "succeeded", attributes)
+            emit_phase(self.frame.run, "succeeded", attributes)
         else:
-            tell(self.frame.run, outcome(error), attributes, error_of(error, stack))
+            emit_phase(self.frame.run, outcome(error), attributes, error_of(error, stack))
 
 
-def tell(run: Run, phase: str, attributes: dict[str, Scalar], error: Error | None = None) -> None:
+def emit_phase(run: Run, phase: str, attributes: dict[str, Scalar], error: Error | None = None) -> None:
     """A change of phase, now. The id is unique: a run goes into each of these phases once."""
     id_ = f"{run.id}:{run.attempt}:{phase}"
     emit(
@@ -70,20 +70,14 @@ def tell(run: Run, phase: str, attributes: dict[str, Scalar], error: Error | Non
 
 
 def error_of(error: BaseException, stack: bool) -> Error:
-    """Of an exception; flytekit's own system errors are of the platform, all others of the user's code."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    blame = "system" if kind.__module__.startswith("flytekit.exceptions.system") else "user"
-    try:
-        text = "".join(traceback.format_exception(error, limit=STACK_FRAMES)) if stack else ""
-        return Error(name, str(error), "system" if blame == "system" else "user", text)
-    except Exception:  # noqa: BLE001  # what a foreign exception says of itself may fail; nothing of ours may
-        return Error(name, "(its message could not be read)", "user")
+    """The error of an exception: flytekit's system errors are the platform's, all others the user's."""
+    is_system = type(error).__module__.startswith("flytekit.exceptions.system")
+    return exceptions.error_of(error, "system" if is_system else "user", with_stack=stack)
 
 
 def moments(timed: Sequence[Mapping[str, Any]]) -> str:
     """Phases that flytekit timed, as span events of the task at their ends."""
-    return msgspec.json.encode([_moment(one) for one in timed]).decode()
+    return msgspec.json.encode([_moment(phase) for phase in timed]).decode()
 
 
 def _moment(info: Mapping[str, Any]) -> tuple[str, int, dict[str, Scalar]]:

@@ -9,10 +9,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from otel_events.inprocess import queue as live
-from otel_events.inprocess.queue import fault
+from otel_events.inprocess import process
+from otel_events.inprocess.faults import fault
 from otel_events.instrument.environment import OTEL_EVENTS_GATEWAY
-from otel_events.instrument.flytekit.calls import Call, error_of, tell
+from otel_events.instrument.flytekit.calls import Call, emit_phase, error_of
 from otel_events.instrument.flytekit.pod import pod
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import Error, Scalar
@@ -23,8 +23,8 @@ _SYSTEM = 2
 
 
 def dispatched(original: Callable[..., Any], environ: Mapping[str, str] = os.environ) -> Callable[..., Any]:
-    """``flytekit.bin.entrypoint._dispatch_execute``: swallows the errors of the task and writes them for Flyte, so how
-    it went is read where it was written. Events are sent before it returns: what comes after may be a kill."""
+    """``flytekit.bin.entrypoint._dispatch_execute``. It swallows the errors of the task and writes them to files for
+    Flyte, so the outcome is read from there. Events are sent before it returns: the pod may be killed after that."""
 
     @wraps(original)
     def call(ctx: Any, load_task: Any, inputs_path: str, output_prefix: str, is_map_task: bool = False) -> Any:
@@ -46,9 +46,9 @@ def dispatched(original: Callable[..., Any], environ: Mapping[str, str] = os.env
 def _begin(output_prefix: str, is_map_task: bool, environ: Mapping[str, str]) -> Call | None:
     try:
         index = _index() if is_map_task else None
-        found = pod(environ, output_prefix, index)
-        return Call(Frame(found.run, moments=True), found.attributes) if found else None
-    except Exception as error:  # noqa: BLE001  # ours, and the task runs
+        attempt = pod(environ, output_prefix, index)
+        return Call(Frame(attempt.run, moments=True), attempt.attributes) if attempt else None
+    except Exception as error:  # noqa: BLE001  # an error of ours: the task runs
         fault("the attempt of this pod", error)
         return None
 
@@ -63,26 +63,26 @@ def _end(call: Call, ctx: Any, raised: BaseException | None, environ: Mapping[st
         call.leave()
         written = _written(ctx)
         error = error_of(raised, stack=True) if raised and not written else written
-        _tell_end(call, error, environ)
-        live.shutdown()
-    except Exception as ours:  # noqa: BLE001  # as above
+        _emit_end(call, error, environ)
+        process.shutdown()
+    except Exception as ours:  # noqa: BLE001  # an error of ours: flytekit goes on
         fault("the end of this pod's attempt", ours)
 
 
-def _tell_end(call: Call, error: Error | None, environ: Mapping[str, str]) -> None:
-    """Beside a gateway Flyte's own events tell the outcome, later and with more: here only that it is near."""
+def _emit_end(call: Call, error: Error | None, environ: Mapping[str, str]) -> None:
+    """Beside a gateway Flyte's own events tell the outcome, later and with more: here the attempt is "finalizing"."""
     outcome = "succeeded" if error is None else "crashed" if error.kind == "system" else "failed"
-    attributes: dict[str, Scalar] = call.told()
-    tell(call.frame.run, "finalizing" if environ.get(OTEL_EVENTS_GATEWAY) else outcome, attributes, error)
+    attributes: dict[str, Scalar] = call.gathered()
+    emit_phase(call.frame.run, "finalizing" if environ.get(OTEL_EVENTS_GATEWAY) else outcome, attributes, error)
 
 
 def _written(ctx: Any) -> Error | None:
     """The error that flytekit left for Flyte, under Flyte's own code; None where there is none."""
-    from flyteidl.core import errors_pb2  # flytekit depends on it
+    from flyteidl.core import errors_pb2  # of flytekit, which may not be installed where this module is imported
 
     for path in sorted(Path(ctx.execution_state.engine_dir).glob("error*.pb")):
-        told = errors_pb2.ErrorDocument.FromString(path.read_bytes()).error
-        kind = "system" if told.origin == _SYSTEM else "user"
-        message = told.message.rpartition("Message:")[2].strip() or told.message
-        return Error(told.code, message[:STACK_LIMIT], kind, told.message[:STACK_LIMIT])  # type: ignore[arg-type]  # one of the two
+        error = errors_pb2.ErrorDocument.FromString(path.read_bytes()).error
+        kind = "system" if error.origin == _SYSTEM else "user"
+        message = error.message.rpartition("Message:")[2].strip() or error.message
+        return Error(error.code, message[:STACK_LIMIT], kind, error.message[:STACK_LIMIT])  # type: ignore[arg-type]  # one of the two
     return None

@@ -9,14 +9,13 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
-from otel_events.inprocess.attempts import OwnAttempt
-from otel_events.inprocess.context import caller, current_context
-from otel_events.inprocess.queue import fault
+from otel_events.inprocess.context import caller_span
+from otel_events.inprocess.faults import fault
 from otel_events.instrument.flytekit import runs
 from otel_events.instrument.flytekit.calls import Call, current_frame
 from otel_events.instrument.flytekit.runs import Frame
 from otel_events.model.event import Kind, Scalar
-from otel_events.model.identity import traceparent
+from otel_events.tasks.context import current_context
 from otel_events.tasks.runs import TRACEPARENT as PARENT
 
 Function = Callable[..., Any]
@@ -25,16 +24,16 @@ MOMENTS_LIMIT = 128
 _launch_plan: ContextVar[str] = ContextVar("otel_events_launch_plan", default="")
 
 
-def _seen(
+def _observed(
     original: Function, begin: Callable[[Any], Call | None], end: Callable[[Any, Call, BaseException | None], None]
 ) -> Function:
-    """``original`` as a run: ``begin`` makes it (None: it is none), ``end`` tells how it went."""
+    """``original`` as a run: ``begin`` makes it (None: it is no run), ``end`` is called with its error."""
 
     @wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             run = begin(self)
-        except Exception as error:  # noqa: BLE001  # ours, and the host's call goes on
+        except Exception as error:  # noqa: BLE001  # an error of ours: the host's call goes on
             fault(f"the run of {original.__qualname__}", error)
             run = None
         if run is None:
@@ -53,7 +52,7 @@ def _seen(
 def _end(original: Function, end: Any, entity: Any, run: Call, error: BaseException | None) -> None:
     try:
         end(entity, run, error)
-    except Exception as ours:  # noqa: BLE001  # as above
+    except Exception as ours:  # noqa: BLE001  # an error of ours: the host's call goes on
         fault(f"the end of {original.__qualname__}", ours)
 
 
@@ -62,7 +61,7 @@ def _end(original: Function, end: Any, entity: Any, run: Call, error: BaseExcept
 
 def workflow(original: Function) -> Function:
     """``WorkflowBase.local_execute``: the outermost is a workflow run, one within another a node."""
-    return _seen(original, _begin_workflow, _end_plain)
+    return _observed(original, _begin_workflow, _end_plain)
 
 
 def _begin_workflow(entity: Any) -> Call:
@@ -83,12 +82,8 @@ def _within(name: str, attributes: dict[str, Scalar]) -> Call | None:
 
 
 def _outermost(kind: Kind, name: str, attributes: dict[str, Scalar]) -> Call:
-    """The root of a trace; or in the trace of the run of another source, of the user's span or of the process that is
-    at hand."""
-    above, outer, trace = caller()[:3]
-    if above is not None and not outer:  # of otel_events' own: its span follows from the run
-        own = OwnAttempt(above, trace)
-        outer, trace = traceparent(own.trace_id, own.span_id), own.trace_id
+    """The root of a trace; or in the trace of the current run of another source, or of the user's own span."""
+    outer, trace = caller_span()
     if outer:
         attributes[PARENT] = outer
     return Call(Frame(runs.outermost(kind, name), moments=kind == "task"), attributes, trace)
@@ -99,7 +94,7 @@ def _end_plain(entity: Any, call: Call, error: BaseException | None) -> None:
 
 
 def launch_plan(original: Function) -> Function:
-    """``LaunchPlan.__call__``, which only calls its workflow: that one is told by which plan it was called."""
+    """``LaunchPlan.__call__``, which only calls its workflow: the name of the plan becomes an attribute of that."""
 
     @wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -114,7 +109,7 @@ def launch_plan(original: Function) -> Function:
 
 def node(original: Function) -> Function:
     """``Gate``, ``ArrayNode`` and ``ReferenceEntity.local_execute``: a node that runs no task of its own."""
-    return _seen(original, _begin_node, _end_plain)
+    return _observed(original, _begin_node, _end_plain)
 
 
 def _begin_node(entity: Any) -> Call | None:
@@ -126,7 +121,7 @@ def _begin_node(entity: Any) -> Call | None:
 
 def task_node(original: Function) -> Function:
     """``Task.local_execute``: the node of a task, in which its cache is asked; outside of any run the task itself."""
-    return _seen(original, _begin_task_node, _end_task_node)
+    return _observed(original, _begin_task_node, _end_task_node)
 
 
 def _begin_task_node(entity: Any) -> Call:
@@ -141,8 +136,9 @@ def _end_task_node(entity: Any, call: Call, error: BaseException | None) -> None
 
 
 def _cache(called: bool, error: BaseException | None) -> dict[str, Scalar]:
-    """A hit where the task was not called; populated by one that went well. With flytekit's local cache switched off
-    or overwritten a call counts as populated, too: flytekit does not tell, and asking its configuration is slow."""
+    """A hit where the task was not called, else populated where it succeeded. A call counts as populated also where
+    flytekit's local cache is off or overwritten: flytekit does not say so here, and reading its configuration is
+    slow."""
     if called:
         return {"otel_events.cache.status": "miss" if error else "populated"}
     return {} if error else {"otel_events.cache.status": "hit", "otel_events.reused": True}
@@ -150,7 +146,7 @@ def _cache(called: bool, error: BaseException | None) -> dict[str, Scalar]:
 
 def task(original: Function) -> Function:
     """``Task.sandbox_execute``: the task of a node, called when the cache has no result."""
-    return _seen(original, _begin_task, _end_task)
+    return _observed(original, _begin_task, _end_task)
 
 
 def _begin_task(entity: Any) -> Call | None:
@@ -186,7 +182,7 @@ def timed(original: Function) -> Function:
 
 
 def mapped(original: Function) -> Function:
-    """``ArrayNodeMapTask._raw_execute``, given a view of the task whose ``_run_task`` tells of each element: also of
+    """``ArrayNodeMapTask._raw_execute``, with a view of the task whose ``_run_task`` makes each element a run: also
     those whose failure ``min_success_ratio`` swallows. The map task itself, which threads share, is not touched."""
 
     @wraps(original)
@@ -211,7 +207,7 @@ class _Elements:
 
     def __init__(self, task: Any, frame: Frame) -> None:
         self._task, self._frame, self._next = task, frame, itertools.count()
-        self.execute = _seen(type(task).execute, self._begin, _end_task).__get__(task)
+        self.execute = _observed(type(task).execute, self._begin, _end_task).__get__(task)
 
     def _begin(self, task: Any) -> Call:
         run = runs.element(self._frame.run, next(self._next))

@@ -1,4 +1,4 @@
-"""A task in a pod: the run that Flyte's own events tell of, known from what propeller gives the container.
+"""A task in a pod: the run of Flyte's own events, from what propeller gives the container.
 
 | part of the run | from |
 |---|---|
@@ -44,23 +44,23 @@ class Pod(NamedTuple):
 
 def pod(environ: Mapping[str, str], output_prefix: str, index: int | None = None) -> Pod | None:
     """The attempt, or None outside of a pod of Flyte's. ``index``: of the element, where the task is a map task."""
-    told = {part: next((environ[name] for name in names if environ.get(name)), "") for part, names in _NAMES.items()}
+    parts = {part: next((environ[name] for name in names if environ.get(name)), "") for part, names in _NAMES.items()}
     number = environ.get("FLYTE_ATTEMPT_NUMBER", "0") or "0"
-    if not (told["project"] and told["domain"] and told["name"] and told["task"] and number.isdecimal()):
+    if not (parts["project"] and parts["domain"] and parts["name"] and parts["task"] and number.isdecimal()):
         return None
     host = environ.get("HOSTNAME", "")
-    namespace = f"{told['project']}/{told['domain']}"
-    root = f"{namespace}/{told['name']}"
-    found = _of_host(host, told["name"], number, index) or _of_prefix(output_prefix, root.replace("/", "-"))
-    above = f"{root}/{found or host or 'unknown'}"
+    namespace = f"{parts['project']}/{parts['domain']}"
+    root = f"{namespace}/{parts['name']}"
+    node = _of_host(host, parts["name"], number, index) or _of_prefix(output_prefix, root.replace("/", "-"))
+    above = f"{root}/{node or host or 'unknown'}"
     attempt = int(number) + 1
     run = Run(
-        *(SOURCE, "task", f"{above}/{told['task']}", told["task"], root, above if found else None),
-        1 if index is not None else attempt, namespace, _definition(told["workflow"]), "node" if found else "",
+        *(SOURCE, "task", f"{above}/{parts['task']}", parts["task"], root, above if node else None),
+        1 if index is not None else attempt, namespace, _definition(parts["workflow"]), "node" if node else "",
     )  # fmt: skip
     if index is not None:
         run = _attempt(element(run, index), attempt)
-    return Pod(run, _attributes(told, found, host, index))
+    return Pod(run, _attributes(parts, node, host, index))
 
 
 def _attempt(run: Run, attempt: int) -> Run:
@@ -70,23 +70,23 @@ def _attempt(run: Run, attempt: int) -> Run:
     )
 
 
-def _attributes(told: Mapping[str, str], node: str, host: str, index: int | None) -> dict[str, Scalar]:
+def _attributes(parts: Mapping[str, str], node: str, host: str, index: int | None) -> dict[str, Scalar]:
     """Under the names that the decoder of Flyte's events gives them."""
-    found: dict[str, Scalar] = {
-        "flyte.project": told["project"],
-        "flyte.domain": told["domain"],
-        "flyte.execution": told["name"],
+    attributes: dict[str, Scalar] = {
+        "flyte.project": parts["project"],
+        "flyte.domain": parts["domain"],
+        "flyte.execution": parts["name"],
     }
     texts = {
         "flyte.node_id": node,
-        "flyte.task.version": told["version"],
+        "flyte.task.version": parts["version"],
         "flyte.generated_name": host,
-        "flyte.launch_plan": _definition(told["launch_plan"]),
+        "flyte.launch_plan": _definition(parts["launch_plan"]),
     }
-    found.update((name, text) for name, text in texts.items() if text)
+    attributes.update((name, text) for name, text in texts.items() if text)
     if index is not None:
-        found["flyte.index"] = index
-    return found
+        attributes["flyte.index"] = index
+    return attributes
 
 
 def _definition(text: str) -> str:
@@ -106,5 +106,5 @@ def _of_host(host: str, execution: str, attempt: str, index: int | None) -> str:
 
 def _of_prefix(output_prefix: str, execution: str) -> str:
     """The node in ``.../<project>-<domain>-<execution>/<node>/data/<attempt>``."""
-    found = re.search(rf"/{re.escape(execution)}/([^/]+)/data(?:/|$)", output_prefix)
-    return found[1] if found else ""
+    match = re.search(rf"/{re.escape(execution)}/([^/]+)/data(?:/|$)", output_prefix)
+    return match[1] if match else ""

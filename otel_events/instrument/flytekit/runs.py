@@ -1,5 +1,5 @@
-"""Which run is what flytekit carries out here: the shapes of ids that the decoder of Flyte's events gives (flyte_base,
-flyte_node and flyte_task of sources/), of executions that only this process sees.
+"""Which run is what flytekit carries out here: ids have the shapes that the decoder of Flyte's events gives
+(sources/flyte/), for executions that only this process sees.
 
     workflow   local/local/<32 hex digits>         the outermost; project and domain as flytekit has them for local runs
     node       <workflow>/n0, <workflow>/n0-0-n1   counted in the order of calls, joined as propeller joins them
@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from otel_events.inprocess.queue import new_id
+from otel_events.inprocess.ids import new_id
 from otel_events.model.event import Kind, Run
 
 SOURCE = "flyte"
@@ -43,7 +43,7 @@ def short(name: str) -> str:
 
 
 def outermost(kind: Kind, name: str) -> Run:
-    """A run that nothing started that we know of."""
+    """A run that no other run started."""
     id_ = f"{LOCAL}/{new_id()}"
     return Run(SOURCE, kind, id_, name, id_, None, 1, LOCAL, name if kind == "workflow" else "")
 

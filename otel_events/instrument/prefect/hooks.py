@@ -1,5 +1,5 @@
-"""What wraps Prefect's methods: each calls the original as it was called, tells what it saw, and raises nothing of its
-own (law 5)."""
+"""What wraps Prefect's methods: each calls the original with the same arguments, emits events of what it saw, and
+raises nothing of its own (law 5)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
-from otel_events.inprocess.queue import emit, fault
+from otel_events.inprocess.faults import fault
+from otel_events.inprocess.queue import emit
 from otel_events.instrument.prefect import records
 from otel_events.sources.prefect.decode import decode
 
 Method = Callable[..., Any]
+BEGUN = "_otel_events_begun"
+"""Attribute of an engine whose first state was seen."""
 OTHERS = ("ProcessPoolForwardingEventsClient", "PrefectServerEventsClient")
-"""Clients whose events are told elsewhere: a process pool's child hands them to its parent, which emits them; the
-server's own are of flow runs that their process tells of, and of everybody's, if the server is instrumented at all."""
+"""Clients whose events are emitted elsewhere: the child of a process pool hands them to its parent, which emits them;
+the server's own client has the events of all flow runs, which their own processes emit."""
 
 
 def _observed(original: Method, before: Callable[..., Any], after: Callable[..., None]) -> Method:
@@ -26,21 +29,21 @@ def _observed(original: Method, before: Callable[..., Any], after: Callable[...,
 
         @wraps(original)
         async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-            kept = _guarded(before, self, *args)
+            state = _guarded(before, self, *args)
             try:
                 return await original(self, *args, **kwargs)
             finally:
-                _guarded(after, self, kept)
+                _guarded(after, self, state)
 
         return call_async
 
     @wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        kept = _guarded(before, self, *args)
+        state = _guarded(before, self, *args)
         try:
             return original(self, *args, **kwargs)
         finally:
-            _guarded(after, self, kept)
+            _guarded(after, self, state)
 
     return call
 
@@ -53,7 +56,7 @@ def _guarded(function: Callable[..., Any], *args: Any) -> Any:
         return None
 
 
-def _tell(record: bytes) -> None:
+def _emit(record: bytes) -> None:
     for event in decode(record):
         emit(event)
 
@@ -62,47 +65,47 @@ def _tell(record: bytes) -> None:
 
 
 def emitted(original: Method) -> Method:
-    """``EventsClient.emit``. A client resends what was not confirmed by another way, but ids would tell."""
-    return _observed(original, _emitted, lambda client, kept: None)
+    """``EventsClient.emit``. An event that a client sends again has the same id."""
+    return _observed(original, _emitted, lambda client, state: None)
 
 
 def _emitted(client: Any, event: Any) -> None:
     if type(client).__name__ not in OTHERS:
-        _tell(event.model_dump_json().encode())
+        _emit(event.model_dump_json().encode())
 
 
 # --- states of flow runs, which the server makes events of ------------------------------------------------------------
 
 
 def flow_state(original: Method) -> Method:
-    """``set_state`` of the engines of flows: the state that the server has accepted, as the server's own event tells
-    it; the first time also the state before it, and what only this process knows of the run."""
+    """``set_state`` of the engines of flows: the state that the server has accepted, as in the server's own event; the
+    first time also the state before it, and what only this process knows of the run."""
     return _observed(original, _flow_before, _flow_after)
 
 
 def _flow_before(engine: Any, *args: Any) -> Any:
-    run, told = engine.flow_run, vars(engine).get("_otel_events_told")
-    if not told:
-        vars(engine)["_otel_events_told"] = True
+    run = engine.flow_run
+    if not vars(engine).get(BEGUN):
+        vars(engine)[BEGUN] = True
         for record in records.begun(run):
-            _tell(record)
+            _emit(record)
         if run.state is not None:
-            _tell(records.flow_state(run, engine.flow.name, run.state, None))
+            _emit(records.flow_state(run, engine.flow.name, run.state, None))
     return run.state
 
 
 def _flow_after(engine: Any, before: Any) -> None:
     state = engine.flow_run.state
     if state is not None and (before is None or state.id != before.id):
-        _tell(records.flow_state(engine.flow_run, engine.flow.name, state, before))
+        _emit(records.flow_state(engine.flow_run, engine.flow.name, state, before))
         if before is not None and before.is_scheduled() and state.is_running():
-            _tell_again(engine, state)
+            _emit_again(engine, state)
 
 
-def _tell_again(engine: Any, state: Any) -> None:
-    told = records.again(engine.flow_run, engine.flow.name, state)
-    if told is not None:
-        emit(told)
+def _emit_again(engine: Any, state: Any) -> None:
+    log = records.again(engine.flow_run, engine.flow.name, state)
+    if log is not None:
+        emit(log)
 
 
 # --- errors of attempts -----------------------------------------------------------------------------------------------
@@ -117,6 +120,6 @@ def _raised(engine: Any, error: BaseException, *args: Any) -> tuple[BaseExceptio
     return error, time.time_ns()
 
 
-def _failed(engine: Any, kept: tuple[BaseException, int] | None) -> None:
-    if kept is not None:
-        emit(records.failure(engine, *kept))
+def _failed(engine: Any, raised: tuple[BaseException, int] | None) -> None:
+    if raised is not None:
+        emit(records.failure(engine, *raised))

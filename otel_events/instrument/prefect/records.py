@@ -1,18 +1,17 @@
-"""Records of Prefect's as its server tells them, of what this process knows first; and errors, which it alone knows."""
+"""Records as Prefect's server makes them, of what this process knows first; and errors, which it alone knows."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from otel_events.inprocess.exceptions import error_of
 from otel_events.instrument.prefect.context import flow_run, prefect_run, task_run
 from otel_events.model.event import Error, Log, PhaseChange, Run
 from otel_events.sources.prefect.fields import FLOW_RUN, PARENTS, TRACEPARENT
 
-STACK_FRAMES = 50
 _FACTS = {
     *("id", "name", "created", "tags", "labels", "flow_id", "flow_version", "deployment_id"),
     *("parent_task_run_id", "work_queue_name", "work_pool_name"),
@@ -53,21 +52,21 @@ def flow_state(run: Any, flow: str, state: Any, before: Any) -> bytes:
 
 
 def _role(kind: str, id_: Any, role: str, name: str = "") -> dict[str, str]:
-    found = {"prefect.resource.id": f"{kind}.{id_}", "prefect.resource.role": role}
-    return found | ({"prefect.resource.name": name} if name else {})
+    resource = {"prefect.resource.id": f"{kind}.{id_}", "prefect.resource.role": role}
+    return resource | ({"prefect.resource.name": name} if name else {})
 
 
 def _payload(state: Any) -> dict[str, str] | None:
     if state is None:
         return None
-    found = {"type": state.type.value, "name": state.name or "", "message": state.message or ""}
+    payload = {"type": state.type.value, "name": state.name or "", "message": state.message or ""}
     if state.is_paused():
-        found["pause_reschedule"] = str(state.state_details.pause_reschedule).lower()
-    return found
+        payload["pause_reschedule"] = str(state.state_details.pause_reschedule).lower()
+    return payload
 
 
 def begun(run: Any) -> Iterator[bytes]:
-    """Answers as the REST API would give them: the span that Prefect's telemetry has for the run, and who called it."""
+    """Answers as the REST API would give them: the span that Prefect's telemetry has for the run, and its caller."""
     answer = run.model_dump(mode="json", include=_FACTS)
     yield msgspec.json.encode({"flow_runs": {str(run.id): answer | {"updated": "instrumentor"}}})
     caller = prefect_run()
@@ -103,19 +102,27 @@ def again(run: Any, flow: str, state: Any) -> Log | None:
 
 
 def failure(engine: Any, error: BaseException, time: int) -> PhaseChange | Log:
-    """Of an attempt of a task that is tried again: its outcome, which Prefect's events lack. Of any other attempt, the
-    end of which Prefect tells: a log with the exception."""
+    """The event of an error.
+
+    Of an attempt of a task that is tried again it is the outcome, which Prefect's events do not have. The end of any
+    other attempt is in Prefect's own events: then it is a log with the exception.
+    """
     task = getattr(engine, "task_run", None)
     run = task_run(task) if task is not None else flow_run(engine.flow_run.id, str(engine.flow.name))
     state = (task or engine.flow_run).state
-    told = error_of(error)
+    described = error_of(error)
     before = (time // 1000 - 1) * 1000  # Prefect's times are in microseconds, and the state that follows comes after
     if task is not None and not state.is_final():
         phase = "timed_out" if isinstance(error, TimeoutError) else "failed"
         return PhaseChange(
-            id=f"{run.id}:{before}:failed", time=before, run=run, phase=phase, native=type(error).__name__, error=told
+            id=f"{run.id}:{before}:failed",
+            time=before,
+            run=run,
+            phase=phase,
+            native=type(error).__name__,
+            error=described,
         )
-    return _log(run, before, told)
+    return _log(run, before, described)
 
 
 def _log(run: Run, time: int, error: Error) -> Log:
@@ -132,13 +139,3 @@ def _log(run: Run, time: int, error: Error) -> Log:
         severity=17,
         event_name="exception",
     )
-
-
-def error_of(error: BaseException) -> Error:
-    """Of the user's code, with where it was raised."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        return Error(name, str(error), "user", "".join(traceback.format_exception(error, limit=STACK_FRAMES)))
-    except Exception:  # noqa: BLE001  # what a foreign exception says of itself may fail; nothing of ours may
-        return Error(name, "(its message could not be read)", "user")

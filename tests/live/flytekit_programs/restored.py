@@ -12,7 +12,7 @@ from otel_events.instrument.flytekit import HOOKS, FlytekitInstrumentor
 
 def found() -> list[Any]:
     owners = [(import_module(hook.module), hook) for hook in HOOKS]
-    return [(getattr(module, hook.of) if hook.of else module).__dict__[hook.name] for module, hook in owners]
+    return [(getattr(module, hook.owner) if hook.owner else module).__dict__[hook.name] for module, hook in owners]
 
 
 if __name__ == "__main__":

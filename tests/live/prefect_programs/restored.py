@@ -8,13 +8,13 @@ from typing import Any
 
 import opentelemetry.context
 
-from otel_events.inprocess.context import around
+from otel_events.inprocess.context import fallbacks
 from otel_events.instrument.prefect import HOOKS, PrefectInstrumentor
 
 
 def found() -> list[Any]:
-    wrapped = [getattr(import_module(hook.module), hook.of).__dict__[hook.name] for hook in HOOKS]
-    return [*wrapped, opentelemetry.context._RUNTIME_CONTEXT, around()]
+    wrapped = [getattr(import_module(hook.module), hook.owner).__dict__[hook.name] for hook in HOOKS]
+    return [*wrapped, opentelemetry.context._RUNTIME_CONTEXT, fallbacks()]
 
 
 if __name__ == "__main__":
