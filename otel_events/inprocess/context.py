@@ -69,7 +69,7 @@ def current_run() -> Run | None:
 
 class AttemptSpan(trace.NonRecordingSpan):
     """The span of an attempt, as OpenTelemetry sees it: spans that are started under it become its children, although
-    it is sent only at the end of the attempt. Its ids are derived when somebody asks for them."""
+    it is sent only at the end of the attempt. Its ids are derived when they are read."""
 
     def __init__(self, attempt: ProcessAttempt) -> None:
         self.attempt = attempt

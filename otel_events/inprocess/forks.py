@@ -1,7 +1,7 @@
-"""A fork beside threads of telemetry: without the warning that Python 3.12 and later give for threads of any kind.
+"""Silences the warning of Python 3.12 and later about a fork beside threads, where all threads are of telemetry.
 
 Our threads, and those of the providers that ``configure`` sets up, hold nothing that a forked child uses (law 5). Where
-the process has threads of others as well, the warning is theirs, and stands.
+the process has other threads as well, the warning stays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import warnings
 from typing import Any
 
 OURS = ("otel-events", "Otel")
-"""How the names of threads of telemetry begin: ours, the SDK's."""
+"""Beginnings of the names of telemetry threads: ours, and the SDK's."""
 
 _FILTER: Any = (
     "ignore",
@@ -26,7 +26,7 @@ _FILTER: Any = (
 
 
 def _before() -> None:
-    """Into the list itself: ``filterwarnings`` would also have warnings shown anew that were shown once already."""
+    """Change the list itself: ``filterwarnings`` would also show again the warnings that were shown once already."""
     _take_back()
     # What the interpreter itself counts, read without a lock: a hook of a fork must not wait.
     others = [thread for thread in tuple(threading._active.values()) if thread is not threading.current_thread()]  # type: ignore[attr-defined]  # not in its stub
@@ -41,7 +41,10 @@ def _take_back() -> None:
 
 
 def watch() -> None:
-    """Have it so from now on, in this process and its forks. The warning comes after the hooks of the parent in some
-    versions (3.13), before them in others: what a fork let be ignored stays so until the next one decides anew."""
+    """Decide at each fork from now on, in this process and its forks.
+
+    Some versions (3.13) warn after the fork hooks of the parent, others before them: so the filter stays in place until
+    the next fork decides again.
+    """
     if sys.version_info >= (3, 12):
         os.register_at_fork(before=_before, after_in_child=_take_back)

@@ -1,12 +1,13 @@
-"""Events from a process to the one that sends for it: through a folder beside the journal, made for its user alone.
+"""Hands events to the process that sends, through a folder beside the journal that its user alone can read.
 
     JOURNAL.children/
       owner       locked for life by the process that sends (Owner)
-      door        locked by who writes events, for so long; not empty: the owner has gone home
-      *.events    of one process each: 4 bytes of length, an event as msgpack, and again
+      door        locked while events are written; not empty: the owner has ended
+      *.events    of one process each: 4 bytes of length, an event as msgpack, and so on
 
-A child appends and is done: nothing of it is lost when it is killed, needs a connection, or counts metrics apart. The
-owner reads on, a few times a second, and removes what a process that has ended left, once it is journalled.
+A child only appends to its file: what it wrote survives when it is killed, it needs no connection, and the metrics of
+all processes are counted in one place. The owner reads the files a few times a second, and removes that of a process
+that has ended, once its events are in the journal.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from otel_events.model.event import AnyEvent
 READ = 4 << 20
 """Bytes that are read of one file at a time."""
 LARGEST = 64 << 20
-"""Bytes of one event; a longer one is no event of ours."""
+"""Bytes of one event; a longer one is not written."""
 FULL = 256 << 20
-"""Bytes of one process that wait to be read; past it, its events are dropped and counted."""
+"""Bytes of one file that may wait to be read; past it, events of its process are dropped and counted."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyEvent).decode
@@ -38,7 +39,7 @@ Take = Callable[[Sequence[AnyEvent]], object]
 
 
 class GoneError(OSError):
-    """Nobody reads here any more."""
+    """The owner of the folder has ended."""
 
 
 def children_of(journal: Path) -> Path:
@@ -47,7 +48,7 @@ def children_of(journal: Path) -> Path:
 
 
 def encoded(event: AnyEvent) -> bytes:
-    """The event as msgpack; what msgpack cannot hold is made plain, as the journal does."""
+    """The event as msgpack; values that msgpack cannot hold are converted as the journal converts them."""
     try:
         return _encode(event)
     except (ValueError, OverflowError, TypeError):
@@ -55,10 +56,17 @@ def encoded(event: AnyEvent) -> bytes:
 
 
 class Owner:
-    """The reading side, of the process that sends. BlockingIOError: another process owns the folder; OSError: it cannot
-    be used."""
+    """The reading side, in the process that sends."""
 
     def __init__(self, folder: Path) -> None:
+        """
+        Args:
+            folder: Created where it does not exist.
+
+        Raises:
+            BlockingIOError: Another process owns the folder.
+            OSError: It cannot be used.
+        """
         self._folder = folder
         self._read: dict[str, int] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,14 +80,14 @@ class Owner:
             os.ftruncate(self._door, 0)
 
     def collect(self, take: Take) -> None:
-        """Hand on what is new; raises what ``take`` raises, and offers the same again then."""
+        """Pass new events to ``take``. Raises what that raises; the same events are passed again then."""
         for entry in sorted(os.listdir(self._folder)):
             if entry.endswith(".events"):
-                self._collect_one(entry, take)
+                self._collect_file(entry, take)
 
-    def _collect_one(self, name: str, take: Take) -> None:
+    def _collect_file(self, name: str, take: Take) -> None:
         with open(self._folder / name, "rb") as file:
-            ended = _try_lock(file.fileno())  # before its end is looked for: nothing can come after it
+            ended = _try_lock(file.fileno())  # before the file is read to its end: nothing can be appended after that
             while True:
                 file.seek(at := self._read.get(name, 0))
                 data = file.read(READ)
@@ -92,12 +100,12 @@ class Owner:
                 if events:
                     take(events)
                 self._read[name] = at + used
-        if ended:  # what is left is part of an event that its process did not finish
+        if ended:  # what is left is part of an event that was not written to its end
             (self._folder / name).unlink(missing_ok=True)
             self._read.pop(name, None)
 
     def close(self, take: Take) -> None:
-        """Hand on the rest; from here on who comes finds the door closed."""
+        """Pass the rest to ``take``, and close the door: later writers find the owner gone."""
         with _locked(self._door, fcntl.LOCK_EX):
             try:
                 self.collect(take)
@@ -106,7 +114,7 @@ class Owner:
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the files; what a forked child does with those of its parent."""
+        """Close the files. A forked child does this with those of its parent."""
         for file in (self._owner, self._door):
             if file >= 0:
                 os.close(file)
@@ -114,7 +122,7 @@ class Owner:
 
 
 def _parsed(data: bytes) -> tuple[list[AnyEvent], int]:
-    """(events, bytes that they take) of whole frames at the start. One that is no event of ours is passed over."""
+    """(events, bytes that they take) of the whole frames at the start. Frames that are no events are skipped."""
     events: list[AnyEvent] = []
     at = 0
     while at + _size.size <= len(data):
@@ -131,7 +139,8 @@ def _parsed(data: bytes) -> tuple[list[AnyEvent], int]:
 
 
 class Writer:
-    """The writing side, of one process. GoneError: there is no owner; OSError: the folder cannot be used."""
+    """The writing side, of one process. Its methods raise GoneError where there is no owner, and OSError where the
+    folder cannot be used."""
 
     def __init__(self, folder: Path, name: str) -> None:
         try:
@@ -142,7 +151,11 @@ class Writer:
         self._file = -1
 
     def write(self, events: Sequence[AnyEvent]) -> int:
-        """Leave events for the owner; how many there was no room for."""
+        """Append events for the owner.
+
+        Returns:
+            The number of events that were dropped, for want of room.
+        """
         data = b"".join([_size.pack(len(frame)) + frame for frame in map(encoded, events) if len(frame) <= LARGEST])
         with _locked(self._door, fcntl.LOCK_SH):
             if os.fstat(self._door).st_size or _try_lock(self._owner, fcntl.LOCK_SH):
@@ -157,7 +170,7 @@ class Writer:
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         file = os.open(self._path, flags, 0o600)
-        fcntl.flock(file, fcntl.LOCK_SH)  # says that we are there
+        fcntl.flock(file, fcntl.LOCK_SH)  # says that this process runs
         try:
             if os.stat(self._path).st_ino == os.fstat(file).st_ino:  # else the owner removed it before it was locked
                 self._file = file
@@ -167,7 +180,7 @@ class Writer:
         os.close(file)
 
     def let_go(self) -> None:
-        """Close the files: this process leaves nothing more."""
+        """Close the files: this process writes nothing more."""
         for file in (self._owner, self._door, self._file):
             if file >= 0:
                 os.close(file)
@@ -204,7 +217,7 @@ class _locked:  # noqa: N801  # reads as a statement
 
 
 def _try_lock(file: int, how: int = fcntl.LOCK_EX) -> bool:
-    """Whether nobody holds it; lets go of it at once."""
+    """Whether the lock is free. It is released at once."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:

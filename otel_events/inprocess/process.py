@@ -224,12 +224,12 @@ def _at_finalizers(child: ChildProcess) -> None:
 
 
 def settings_for_child() -> Settings | None:
-    """What a process that multiprocessing starts afresh gets (``join``); None where nothing is configured."""
+    """What a process that multiprocessing spawns is given (``join``); None where nothing is configured."""
     return msgspec.structs.replace(_active.settings, environ={}) if _active is not None else None
 
 
 def join(settings: Settings) -> None:
-    """In such a process: leave its events to the process that started it, unless it has configured for itself."""
+    """In a spawned process: leave its events to the process that started it, unless it is configured already."""
     global _active
     if _active is None:
         _active = _child(msgspec.structs.replace(settings, environ=os.environ), forked=False)

@@ -18,7 +18,7 @@ from otel_events.inprocess.process import IN_PROCESS
 from otel_events.instrument.start import set_up
 
 
-class Distro(BaseDistro):  # type: ignore[misc]  # as above
+class Distro(BaseDistro):  # type: ignore[misc]  # it is marked untyped
     """Leaves everything to the configurator: the environment of the process stays as it is."""
 
     def _configure(self, **kwargs: Any) -> None:

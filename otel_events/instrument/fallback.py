@@ -46,7 +46,7 @@ def install(attempt: ProcessAttempt) -> Callable[[], None]:
     """Add a process-wide fallback context.
 
     Args:
-        attempt: Its run is looked up each time that somebody asks.
+        attempt: Its run is looked up on each access.
 
     Returns:
         A function that undoes it.

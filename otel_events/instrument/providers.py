@@ -34,12 +34,12 @@ PROVIDERS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 def unset() -> list[str]:
-    """The signals whose provider nobody has set."""
+    """The signals whose provider is not set."""
     return [signal for signal, (get, proxy) in PROVIDERS.items() if type(get()).__name__ == proxy]
 
 
 def set_up(version: str = "", environ: Mapping[str, str] = os.environ) -> list[Any]:
-    """Set the providers that nobody has set.
+    """Set the providers that are not set.
 
     Args:
         version: Of ``opentelemetry-instrument``, where that asks.

@@ -31,7 +31,7 @@ def configure(
 ) -> None:
     """Let the runs of this process become telemetry, and what its user makes with the OpenTelemetry API too.
 
-    The SDK's providers that nobody has set are set up from OTEL_*, once; those that are set stay. With
+    The SDK's providers that are not set are set up from OTEL_*, once; those that are set stay. With
     OTEL_SDK_DISABLED=true nothing is recorded. Raises nothing (law 5): what cannot be used is said in the log of the
     ``otel_events`` logger. Again: in place of what was configured before.
 

@@ -35,7 +35,7 @@ LOCAL = "local"
 class TaskContext(ProcessAttempt):
     """One attempt of one run, as the code in it sees it. Each part is made when it is first asked for.
 
-    It may be used from any thread: whoever holds it tells of its run.
+    It may be used from any thread: what is told through it belongs to its run.
     """
 
     __slots__ = ("_logger", "_logging", "_stats", "_tracker")
@@ -78,7 +78,7 @@ class TaskContext(ProcessAttempt):
     def logging(self) -> Logger:
         """A standard logger whose records carry the run."""
         if self._logging is None:
-            from otel_events.tasks.logs import RunLogger  # structlog: 30 ms that only those who log need to pay
+            from otel_events.tasks.logs import RunLogger  # structlog: 30 ms that only tasks with logs need to pay
 
             self._logging = RunLogger(self)
         return self._logging
@@ -87,7 +87,7 @@ class TaskContext(ProcessAttempt):
     def logger(self) -> FilteringBoundLogger:
         """A structlog logger whose records carry the run."""
         if self._logger is None:
-            from otel_events.tasks.logs import bound_logger  # structlog, as above
+            from otel_events.tasks.logs import bound_logger  # structlog: 30 ms that only tasks with logs need to pay
 
             self._logger = bound_logger(self)
         return self._logger
@@ -167,7 +167,7 @@ def current_context() -> TaskContext:
     """What the run under way here can tell of itself.
 
     Returns:
-        The context of the innermost run; outside of any, one whose ``run`` is None and which tells nobody.
+        The context of the innermost run; outside of any, one whose ``run`` is None and whose calls have no effect.
 
     >>> context = current_context()
     >>> context.run is None, context.execution_id

@@ -88,7 +88,7 @@ class _Work:
             contextvars.copy_context().run(self._run)
 
     def end(self) -> bool:
-        """Ask the function to end, if that can be done; False where it has ended already."""
+        """Ask the function to end, where that is possible; False where it has ended already."""
         with self._lock:
             if self._ended is not None:
                 return False
@@ -99,8 +99,8 @@ class _Work:
 
     def result(self) -> Any:
         assert self._ended is not None, "asked before it ended"  # noqa: S101  # the order of calls in Deadline
-        (well, result), self._ended = self._ended, None
-        if well:
+        (succeeded, result), self._ended = self._ended, None
+        if succeeded:
             return result
         try:
             raise result
@@ -113,12 +113,13 @@ class _Work:
                 ended: tuple[bool, Any] = True, self._function()
             except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
                 ended = False, error
-            with self._lock:  # from here on nobody asks
+            with self._lock:  # from here on ``end`` asks no more
                 self._ended = ended
-            # Where it has not come yet, it comes now. Taken back, it would have the interpreter look for it ever after.
+            # Where AttemptEnded was not raised yet, it is raised in this loop. Taking it back instead would leave the
+            # interpreter looking for it at every step.
             for _ in range(STEPS if self._asked else 0):
                 pass
-        except AttemptEnded:  # it came after the function had ended
+        except AttemptEnded:  # raised after the function had ended
             pass
         finally:
             self.over.set()

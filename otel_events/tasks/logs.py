@@ -89,7 +89,7 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def _severity(level: int) -> int:
+def severity_of(level: int) -> int:
     """OTel severity number of a standard level: DEBUG 5, INFO 9, WARNING 13, ERROR 17, CRITICAL 21."""
     return min(max(1 + 4 * level // 10, 1), 24)
 
@@ -111,7 +111,7 @@ def event_of(run: Run, record: logging.LogRecord) -> Log:
         run=run,
         attributes=attributes,
         message=_cut(_message(record)),
-        severity=_severity(record.levelno),
+        severity=severity_of(record.levelno),
         logger=record.name,
     )
 

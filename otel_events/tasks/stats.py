@@ -55,7 +55,16 @@ def _guarded() -> Iterator[None]:
 
 
 class Stats:
-    """Stats of one attempt under a scope (``prefix``) and with tags of their own."""
+    """Stats of one attempt, under a scope (``prefix``) and with tags of their own.
+
+    >>> from otel_events import current_context
+    >>> stats = current_context().stats.get_stats("reader")
+    >>> stats.incr("rows", 100, tags={"region": "eu"})
+    >>> with stats.timer("read") as timer:
+    ...     pass
+    >>> timer.ms >= 0
+    True
+    """
 
     def __init__(
         self,
@@ -124,7 +133,7 @@ class Stats:
         return Pipeline(self._context, self._prefix, self._tags, self._hand_over, self._seen)
 
     def get_stats(self, name: str, copy_tags: bool = True) -> Stats:
-        """The same under a scope: ``get_stats("a").incr("b")`` is ``incr("a.b")``."""
+        """The same stats under a scope: ``get_stats("a").incr("b")`` is ``incr("a.b")``."""
         scope = f"{self._prefix}{name}."
         return type(self)(self._context, scope, self._tags if copy_tags else None, self._hand_over, self._seen)
 
@@ -138,7 +147,7 @@ class Stats:
         self._tags = {}
 
     def lap(self, stat: str, began: int, took: int) -> None:
-        """Put what a timer measured (ns), from its beginning on, on the attempt's timeline, if it has one."""
+        """Put a measurement on the attempt's timeline, if it has one. ``began`` and ``took`` are in ns."""
         if self._context.laps is not None:
             self._context.lap(self._prefix + stat, "section", began, began + took)
 
@@ -217,7 +226,7 @@ class Pipeline(Stats):
 
 
 class Timer:
-    """``with`` it, decorate with it, or ``start()`` and ``stop()`` it. ``ms``: what it measured, None before that."""
+    """Used by ``with``, as a decorator, or by ``start()`` and ``stop()``. ``ms``: the measured time, None before."""
 
     def __init__(self, stats: Stats, stat: str, tags: Tags | None) -> None:
         self._stats, self._stat, self._tags = stats, stat, tags
@@ -227,6 +236,7 @@ class Timer:
         self.ms: float | None = None
 
     def start(self) -> Timer:
+        """Begin a measurement."""
         self.ms, self._sent = None, False
         self._began, self._started = time.time_ns(), time.perf_counter_ns()
         return self

@@ -12,7 +12,7 @@ from otel_events.inprocess.ids import new_id
 from otel_events.inprocess.queue import emit
 from otel_events.model.event import Log, Run, Scalar
 from otel_events.tasks.context import TaskContext, current_context
-from otel_events.tasks.logs import carried
+from otel_events.tasks.logs import carried, severity_of
 from otel_events.tasks.stats import Stats, Timer
 
 LONGEST = 32_768
@@ -115,7 +115,7 @@ class Timers:
 
 class Correlated(logging.Filter):
     """On flytekit's user logger: each record of a run carries ``run_id``, ``attempt``, ``trace_id`` and ``span_id``,
-    for whatever format its handlers have, and is told as an event of the run."""
+    for whatever format its handlers have, and becomes an event of the run."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         run = current_context().run
@@ -136,6 +136,6 @@ def _log(run: Run, record: logging.LogRecord) -> Log:
         run=run,
         attributes=attributes,
         message=record.getMessage()[:LONGEST],
-        severity=min(max(1 + 4 * record.levelno // 10, 1), 24),
+        severity=severity_of(record.levelno),
         logger=record.name,
     )
