@@ -21,7 +21,7 @@ from otel_events.instrument.clearml import ClearMLInstrumentor
 
 EPOCHS = 3
 QUIET = {"detect_repository": False}
-"""Nothing is asked of git."""
+"""Git is not read."""
 
 
 @otel_events.task

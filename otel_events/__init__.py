@@ -1,6 +1,6 @@
 """Events of workflow and task runs as OpenTelemetry traces, Prometheus metrics and structured logs.
 
-Importing this package imports nothing else: each public name comes from its module when it is first asked for.
+Importing this package imports nothing else: each public name is loaded from its module when it is first used.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def test_what_is_no_message_is_refused_as_a_collector_does() -> None:
     [traces, *_] = capture().senders
     assert traces.send(b"\xff", 1.0).outcome == "refused"
     with pytest.raises(DecodeError):
-        capture().keep("logs", "memory", {}, b"\xff")
+        capture().store("logs", "memory", {}, b"\xff")
 
 
 def test_a_stopped_server_takes_the_same_ports_again() -> None:

@@ -1,4 +1,4 @@
-"""What a deck is made of: parts, each of a kind that the page knows how to show. Plain data, already within bounds.
+"""The parts of a deck: plain data within bounds, each of a kind that the page can show.
 
 Text in them is text: the page escapes it. Only ``Prose`` holds markup of our own making, and ``Foreign``, ``Plot`` and
 ``Page`` what somebody else made, which the page shuts in a frame.

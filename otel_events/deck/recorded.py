@@ -116,7 +116,7 @@ def _bar(step: Step, level: int, begin: int) -> Bar:
 
 
 def _is_shown(report: Report) -> bool:
-    """Whether it tells of a deck of ours, which has a tab or is on another machine's disk."""
+    """Whether it is the report of a deck of ours, which has a tab or is on another machine's disk."""
     return report.name == REPORT and report.media_type == MEDIA_TYPE and report.uri.startswith("file:")
 
 

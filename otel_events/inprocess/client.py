@@ -1,7 +1,7 @@
-"""Events of this process to a gateway that keeps and sends them: ``POST {gateway}/v1/events``, a JSON object a line.
+"""Sends the events of this process to a gateway: ``POST {gateway}/v1/events``, a JSON object a line.
 
 Without a journal they wait in the bounded queue of the process (queue.py) while the gateway is away; with one, they
-wait on disk, and a restart goes on where it stopped. A request is repeated until the gateway accepts it: the gateway
+wait on disk, and a restart continues where it stopped. A request is repeated until the gateway accepts it: the gateway
 recognises by their ids the events that it has. What it refuses for good is counted and dropped.
 """
 
@@ -40,7 +40,7 @@ TIMEOUT = 10.0
 FIRST, LONGEST = 0.2, 30.0
 """Seconds to the next try: doubled each time, times a random share (full jitter), unless the gateway asks for more."""
 TRIM = 30.0
-"""Seconds between two looks at what the journal need not keep."""
+"""Seconds between two clean-ups of the journal."""
 REFUSED = frozenset({400, 413, 415, 422})
 """Statuses after which a request is not repeated. The cause of others (a wrong token, too busy) may pass."""
 

@@ -1,6 +1,6 @@
-"""Where the code at hand runs: the attempt under way in this thread or asyncio task, and its OpenTelemetry context.
+"""The current attempt of each thread and asyncio task, and its OpenTelemetry context.
 
-What a task can tell through its context (stats, logs, decks) is in tasks/context.py, above this module.
+What a task reports through its context (stats, logs, decks) is in tasks/context.py, above this module.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def caller() -> Caller:
     run = attempt.run
     foreign = attempt.is_foreign
     # The parent's span id is derived from the run of this source alone: a later attempt of another process has to be
-    # named by its span, since a run knows its parent by id, not by attempt.
+    # named by its span, since a run names its parent by id, without the attempt.
     if run.source == SOURCE and not run.namespace and not (foreign and run.attempt > 1):
         return run, "", attempt.trace, foreign
     return run, traceparent(attempt.trace_id, attempt.span_id), attempt.trace_id, foreign

@@ -9,7 +9,7 @@ from typing import Literal
 from otel_events.model.event import Error
 
 FRAMES = 50
-"""Frames of a stack that are told."""
+"""Frames of a stack; the others are left out."""
 UNREADABLE = "(its message could not be read)"
 
 
@@ -30,12 +30,12 @@ def error_of(
     with_stack: bool = True,
     fallback: str = UNREADABLE,
 ) -> Error:
-    """An exception as it is told in an event. Raises nothing.
+    """An exception as it is in an event. Raises nothing.
 
     Args:
         error: The exception.
         kind: Whose fault it is.
-        with_stack: Whether to tell where it was raised.
+        with_stack: Whether to add where it was raised.
         fallback: The message, where the exception's own cannot be read.
 
     Returns:

@@ -23,8 +23,8 @@ def fault(what: str, error: BaseException) -> None:
             first = what not in _faults
             _faults[what] = _faults.get(what, 0) + 1
         if first:
-            _logger.warning("%s failed, its task goes on; told once, then counted: %s", what, _described(error))
-    except Exception:  # noqa: BLE001, S110  # a log handler of the user's that raises: there is nobody left to tell
+            _logger.warning("%s failed, its task goes on; logged once, then counted: %s", what, _described(error))
+    except Exception:  # noqa: BLE001, S110  # a log handler of the user's that raises: there is no other way to report it
         pass
 
 

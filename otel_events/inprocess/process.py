@@ -176,7 +176,7 @@ def _end_active() -> None:
     active = _active
     if active is None:
         return
-    # Children of multiprocessing are waited for by its own handler, which may come after this one.
+    # multiprocessing waits for its children in an exit handler of its own, which may run after this one.
     children = sys.modules.get("multiprocessing.process")
     if children is not None and children.active_children() and _finalize(lambda: _close(active)):
         return
@@ -214,7 +214,8 @@ def _finalize(close: Callable[[], None]) -> bool:
 
 
 def _child(settings: Settings, forked: bool) -> ChildProcess:
-    """A child whose end multiprocessing tells, which runs no exit handlers; registered with its first event."""
+    """A child that is registered with multiprocessing's finalizers, since its processes run no exit handlers; with its
+    first event."""
     child = ChildProcess(settings, forked, began=lambda: _at_finalizers(child))
     return child
 

@@ -103,7 +103,7 @@ class EventQueue:
             if self._dropped:
                 count, self._dropped = self._dropped, 0
                 self._report_dropped(count)
-            left = len(self._queue)  # what comes meanwhile is for the next round: this one has an end
+            left = len(self._queue)  # later events wait for the next round, so that this one ends
             while left > 0:
                 number = min(left, BATCH)
                 self._move([self._queue.popleft() for _ in range(number)])

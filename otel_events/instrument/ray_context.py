@@ -68,5 +68,5 @@ def ray_run() -> Run | None:
 
 def _attempt(runtime: Any) -> int:
     """Number of the attempt, from 0. Ray has no public way to get it; where this one is gone, all are the first."""
-    ask = getattr(getattr(runtime.worker, "core_worker", None), "get_current_task_attempt_number", None)
-    return int(ask()) if ask is not None else 0
+    number = getattr(getattr(runtime.worker, "core_worker", None), "get_current_task_attempt_number", None)
+    return int(number()) if number is not None else 0

@@ -1,8 +1,9 @@
 """Calls that take their result from the cache (cache.py), by the key of their inputs (fingerprint.py).
 
-    pending, while the cache and its turn are asked -> running -> outcome
+    pending, while the cache is read -> running -> outcome
 
-Each further attempt is running -> outcome, as without a cache.
+Each further attempt is running -> outcome, as without a cache. With ``cache_serialize`` a call also waits for its turn
+while it is pending.
 """
 
 from __future__ import annotations

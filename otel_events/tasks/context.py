@@ -1,4 +1,4 @@
-"""``current_context()``: what a task tells of itself.
+"""``current_context()``: what a task reports of itself.
 
     from otel_events import current_context
 
@@ -33,9 +33,9 @@ LOCAL = "local"
 
 
 class TaskContext(ProcessAttempt):
-    """One attempt of one run, as the code in it sees it. Each part is made when it is first asked for.
+    """One attempt of one run, as the code in it sees it. Each part is made when it is first used.
 
-    It may be used from any thread: what is told through it belongs to its run.
+    It may be used from any thread: what is reported through it belongs to its run.
     """
 
     __slots__ = ("_logger", "_logging", "_stats", "_tracker")
@@ -164,7 +164,7 @@ class DynamicContext(TaskContext):
 
 
 def current_context() -> TaskContext:
-    """What the run under way here can tell of itself.
+    """The context of the run under way here: its stats, logs, output metadata and decks.
 
     Returns:
         The context of the innermost run; outside of any, one whose ``run`` is None and whose calls have no effect.

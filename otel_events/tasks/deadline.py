@@ -98,7 +98,7 @@ class _Work:
             return True
 
     def result(self) -> Any:
-        assert self._ended is not None, "asked before it ended"  # noqa: S101  # the order of calls in Deadline
+        assert self._ended is not None, "result() before it ended"  # noqa: S101  # the order of calls in Deadline
         (succeeded, result), self._ended = self._ended, None
         if succeeded:
             return result
@@ -113,7 +113,7 @@ class _Work:
                 ended: tuple[bool, Any] = True, self._function()
             except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
                 ended = False, error
-            with self._lock:  # from here on ``end`` asks no more
+            with self._lock:  # from here on ``end`` does nothing
                 self._ended = ended
             # Where AttemptEnded was not raised yet, it is raised in this loop. Taking it back instead would leave the
             # interpreter looking for it at every step.

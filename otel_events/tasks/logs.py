@@ -61,8 +61,8 @@ class RunLogger(logging.Logger):
         self._carried = carried(context.run)
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the standard library's name
-        """By the level of ``otel_events.user`` at this moment. The inherited method caches it, and a logger that is not
-        registered is not told to forget what it cached."""
+        """By the level of ``otel_events.user`` at this moment. The inherited method caches it, and the cache of a
+        logger that is not registered is never cleared."""
         return level > self.manager.disable and level >= self.getEffectiveLevel()
 
     def handle(self, record: logging.LogRecord) -> None:

@@ -93,7 +93,7 @@ ABOUT: dict[str, str] = {
     "cache_version": "required with `cache`; another one is another cache",
     "cache_serialize": "runs with the same inputs wait for each other",
     "cache_ignore_input_vars": "inputs that make no difference",
-    "interruptible": "told as `otel_events.task.interruptible`; nothing is scheduled here",
+    "interruptible": "the attribute `otel_events.task.interruptible`; nothing is scheduled here",
     "enable_deck": "make a deck of each attempt",
     "deck_fields": "what is in it; None: the timeline, the source code and the dependencies",
 }
@@ -197,7 +197,7 @@ def _check_decks(given: Mapping[str, Any]) -> None:
 GENERATORS: tuple[tuple[str, str], ...] = (
     ("retries", "what was yielded cannot be taken back"),
     ("timeout", "between its steps runs somebody else's code"),
-    ("cache", "what it yields is not kept"),
+    ("cache", "what it yields is not stored"),
 )
 """(option, why it cannot be had for a generator)."""
 

@@ -46,7 +46,7 @@ class _MemorySender:
         answer = self._memory.answers.popleft() if self._memory.answers else Result("ok")
         if answer.outcome == "ok":
             try:
-                self._memory.keep(self.signal, "memory", {}, payload)
+                self._memory.store(self.signal, "memory", {}, payload)
             except DecodeError as error:
                 return Result("refused", str(error))
         return answer

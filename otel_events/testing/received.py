@@ -110,7 +110,7 @@ class Received:
                         about, {"traces": "scope_spans", "logs": "scope_logs"}.get(signal, "scope_metrics")
                     )
 
-    def keep(
+    def store(
         self, signal: Signal, protocol: Literal["grpc", "http/protobuf", "memory"], headers: dict[str, str], body: bytes
     ) -> None:
         """Decode and store a request. Raises google.protobuf.message.DecodeError if it is none."""

@@ -35,7 +35,7 @@ _DECODE: dict[str, Callable[[bytes], bytes]] = {
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """How one request is answered. A request is kept only when it is answered with ``http`` 200 and ``grpc`` OK."""
+    """How one request is answered. A request is stored only when it is answered with ``http`` 200 and ``grpc`` OK."""
 
     http: int = 200
     grpc: str = "OK"
@@ -178,7 +178,7 @@ class CaptureServer(Received):
         return grpc.ssl_server_credentials([pair], _read(files.client_ca) or None, bool(files.client_ca))
 
     def next_answer(self) -> Answer:
-        """The answer to the request at hand; a silent one is held back until the server stops."""
+        """The answer to the next request; a silent one is held back until the server stops."""
         answer = self.answers.popleft() if self.answers else Answer()
         if answer.silent:
             self._stopped.wait()
@@ -240,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._answer(415, b"")
             headers = {name.lower(): value for name, value in self.headers.items()}
             try:
-                capture.keep(signal, "http/protobuf", headers, decode(body))
+                capture.store(signal, "http/protobuf", headers, decode(body))
             except (DecodeError, OSError, EOFError, zlib.error):
                 return self._answer(400, b"")
         return self._answer(answer.http, answer.body(signal), answer.retry_after)
@@ -280,7 +280,7 @@ class _Services(grpc.GenericRpcHandler):
         }
         if not answer.silent:
             try:
-                self._capture.keep(signal, "grpc", metadata, body)
+                self._capture.store(signal, "grpc", metadata, body)
             except DecodeError as error:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return answer.body(signal)

@@ -279,7 +279,7 @@ def once(received: Received) -> dict[bytes, bytes]:
 def decoded(spans: Iterable[bytes]) -> dict[bytes, SpanData]:
     """As plain structs, by id."""
     received = Received()
-    received.keep("traces", "memory", {}, traces_request(list(spans), b"", b""))
+    received.store("traces", "memory", {}, traces_request(list(spans), b"", b""))
     return {one.span_id: one for one in received.spans()}
 
 

@@ -33,7 +33,7 @@ class Observer:
         self._module.unregister_observer(self)
 
     def task_span(self, info: Any, recorder: Any) -> AbstractContextManager[None]:
-        """Around an action of a local run, and of no other: the runs of pods are told by Flyte's events."""
+        """Around an action of a local run, and of no other: the runs of pods are in Flyte's own events."""
         action = under_way(f"{runs.root(info.action, '').id}/{info.action.name}")
         return self._around(action, recorder) if action is not None else nullcontext()
 

@@ -23,7 +23,7 @@ _frame: ContextVar[Frame | None] = ContextVar("otel_events_flytekit", default=No
 
 
 def current_frame() -> Frame | None:
-    """The frame of the run under way here, unless that is a run which flytekit knows nothing of."""
+    """The frame of the current run; None where that is not flytekit's."""
     frame = _frame.get()
     return frame if frame is not None and frame.run is current_run() else None
 

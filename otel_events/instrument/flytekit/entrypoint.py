@@ -65,8 +65,8 @@ def _end(call: Call, ctx: Any, raised: BaseException | None, environ: Mapping[st
         error = error_of(raised, stack=True) if raised and not written else written
         _emit_end(call, error, environ)
         process.shutdown()
-    except Exception as ours:  # noqa: BLE001  # an error of ours: flytekit goes on
-        fault("the end of this pod's attempt", ours)
+    except Exception as failure:  # noqa: BLE001  # an error of ours: flytekit goes on
+        fault("the end of this pod's attempt", failure)
 
 
 def _emit_end(call: Call, error: Error | None, environ: Mapping[str, str]) -> None:

@@ -52,8 +52,8 @@ def _observed(
 def _end(original: Function, end: Any, entity: Any, run: Call, error: BaseException | None) -> None:
     try:
         end(entity, run, error)
-    except Exception as ours:  # noqa: BLE001  # an error of ours: the host's call goes on
-        fault(f"the end of {original.__qualname__}", ours)
+    except Exception as failure:  # noqa: BLE001  # an error of ours: the host's call goes on
+        fault(f"the end of {original.__qualname__}", failure)
 
 
 # --- workflows, launch plans, gates: a run without a task ------------------------------------------------------------
@@ -73,7 +73,7 @@ def _begin_workflow(entity: Any) -> Call:
 
 
 def _within(name: str, attributes: dict[str, Scalar]) -> Call | None:
-    """A node of the run at hand; None where that is not flytekit's."""
+    """A node of the current run; None where that is not flytekit's."""
     context = current_context()
     above = context.run
     if above is None or above.source != runs.SOURCE:
@@ -120,7 +120,7 @@ def _begin_node(entity: Any) -> Call | None:
 
 
 def task_node(original: Function) -> Function:
-    """``Task.local_execute``: the node of a task, in which its cache is asked; outside of any run the task itself."""
+    """``Task.local_execute``: the node of a task, in which its cache is read; outside of any run the task itself."""
     return _observed(original, _begin_task_node, _end_task_node)
 
 

@@ -49,7 +49,7 @@ def outermost(kind: Kind, name: str) -> Run:
 
 
 def node(above: Run, frame: Frame | None, name: str) -> Run:
-    """A node in ``above``, whose frame is ``frame``; where it is not at hand, the node has no number but is unique."""
+    """A node in ``above``, whose frame is ``frame``; without one, the node has a unique id in place of a number."""
     number = str(next(frame.numbers)) if frame is not None else new_id()
     return _under(above, "node", f"{above.root}/{_node_id(above, number)}", short(name))
 

@@ -79,7 +79,7 @@ def _emitted(client: Any, event: Any) -> None:
 
 def flow_state(original: Method) -> Method:
     """``set_state`` of the engines of flows: the state that the server has accepted, as in the server's own event; the
-    first time also the state before it, and what only this process knows of the run."""
+    first time also the state before it, and what only this process has of the run."""
     return _observed(original, _flow_before, _flow_after)
 
 

@@ -1,4 +1,4 @@
-"""Records as Prefect's server makes them, of what this process knows first; and errors, which it alone knows."""
+"""Records as Prefect's server makes them, of what this process sees first; and errors, which only it sees."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def failure(engine: Any, error: BaseException, time: int) -> PhaseChange | Log:
     run = task_run(task) if task is not None else flow_run(engine.flow_run.id, str(engine.flow.name))
     state = (task or engine.flow_run).state
     described = error_of(error)
-    before = (time // 1000 - 1) * 1000  # Prefect's times are in microseconds, and the state that follows comes after
+    before = (time // 1000 - 1) * 1000  # Prefect's times are in microseconds, and the next state has to be later
     if task is not None and not state.is_final():
         phase = "timed_out" if isinstance(error, TimeoutError) else "failed"
         return PhaseChange(
