@@ -85,6 +85,7 @@ class Deck(Tab):
 
     @property
     def name(self) -> str:
+        """The name on its tab."""
         return self._name
 
     @property

@@ -148,6 +148,7 @@ class _Short(Repr):
         self.maxdict, self.maxstring = 50, CELL
 
     def repr_str(self, x: str, level: int) -> str:
+        """A string is redacted before it is cut, so that no half of a secret is left."""
         return super().repr_str(redact.text(x[:LONGEST]), level)
 
 

@@ -119,6 +119,7 @@ class ProcessAttempt:
 
     @property
     def has_decks(self) -> bool:
+        """Whether there are any; asking does not make the list."""
         return bool(self._decks)
 
 

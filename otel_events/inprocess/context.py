@@ -75,6 +75,7 @@ class AttemptSpan(trace.NonRecordingSpan):
         self.attempt = attempt
 
     def get_span_context(self) -> trace.SpanContext:
+        """The ids of the span that will be sent."""
         return trace.SpanContext(
             trace_id=int.from_bytes(self.attempt.trace_id, "big"),
             span_id=int.from_bytes(self.attempt.span_id, "big"),

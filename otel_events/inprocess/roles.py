@@ -36,14 +36,17 @@ class SendingProcess:
         self.queue = queue or EventQueue(self.take, self.tick, destination.dropped)
 
     def take(self, events: Sequence[AnyEvent]) -> None:
+        """Pass on events of this process. Raises what the destination raises."""
         self._destination.take(events)
 
     def tick(self) -> None:
+        """Collect the events of children, and let the destination do what is due."""
         if self.owner is not None:
             self.owner.collect(self._destination.take)
         self._destination.tick()
 
     def dropped(self, count: int) -> None:
+        """Count events that had no room in the queue."""
         self._destination.dropped(count)
 
     def is_own(self) -> bool:
@@ -101,6 +104,7 @@ class ChildProcess:
             began()
 
     def take(self, events: Sequence[AnyEvent]) -> None:
+        """Hand events over. Raises GoneError where the other process has ended and its place is not taken yet."""
         if self._successor is not None:
             return self._successor.take(events)
         try:
@@ -129,10 +133,12 @@ class ChildProcess:
         return True
 
     def tick(self) -> None:
+        """As the successor, do what is due."""
         if self._successor is not None:
             self._successor.tick()
 
     def dropped(self, count: int) -> None:
+        """Count events that had no room in the queue."""
         if self._successor is not None:
             self._successor.dropped(count)
         else:

@@ -28,10 +28,12 @@ class FallbackRuntime(_RuntimeContext):
         self.before = before
 
     def attach(self, context: Context) -> Token[Context]:
+        """As the runtime before."""
         token: Token[Context] = self.before.attach(context)
         return token
 
     def get_current(self) -> Context:
+        """The context; where it is empty, one with the span of the fallback."""
         context: Context = self.before.get_current()
         if context:
             return context
@@ -39,6 +41,7 @@ class FallbackRuntime(_RuntimeContext):
         return context if attempt is None else trace.set_span_in_context(AttemptSpan(attempt), context)
 
     def detach(self, token: Token[Context]) -> None:
+        """As the runtime before."""
         self.before.detach(token)
 
 

@@ -80,6 +80,7 @@ class SystemInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # it is marke
     """The versions that are instrumented, as requirements."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
+        """The versions that are instrumented."""
         return self.supported
 
     def _begin(self) -> None:

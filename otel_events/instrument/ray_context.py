@@ -34,10 +34,8 @@ def attach_ray_task() -> None:
     OpenTelemetry.
 
     This holds for all tasks that this thread carries out from now on. Methods of actors that run in threads
-    (``max_concurrency``) or as coroutines have to call it themselves. Raises nothing; a second call, and a call outside
-    of Ray, do nothing.
-
-    >>> attach_ray_task()  # outside of Ray
+    (``max_concurrency``) or as coroutines have to call it themselves. Raises nothing; a second call does nothing, and
+    outside of Ray there is no run.
     """
     try:
         attempt = current_context()

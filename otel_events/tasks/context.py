@@ -160,6 +160,7 @@ class DynamicContext(TaskContext):
         self._run = run
 
     def snapshot(self) -> TaskContext:
+        """The context of the run of this moment, which does not change any more."""
         return TaskContext(self.run)
 
 

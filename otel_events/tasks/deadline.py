@@ -98,6 +98,7 @@ class _Work:
             return True
 
     def result(self) -> Any:
+        """What the function returned; raises what it raised."""
         assert self._ended is not None, "result() before it ended"  # noqa: S101  # the order of calls in Deadline
         (succeeded, result), self._ended = self._ended, None
         if succeeded:

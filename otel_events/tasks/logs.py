@@ -66,6 +66,7 @@ class RunLogger(logging.Logger):
         return level > self.manager.disable and level >= self.getEffectiveLevel()
 
     def handle(self, record: logging.LogRecord) -> None:
+        """Emit the record as an event, then pass it to the handlers. Raises nothing."""
         try:
             if self._run is not None:
                 emit(event_of(self._run, record))

@@ -43,6 +43,7 @@ class _MemorySender:
         self.signal, self._memory = signal, memory
 
     def send(self, payload: bytes, deadline: float) -> Result:
+        """Give the next answer; where that is "ok", store the request."""
         answer = self._memory.answers.popleft() if self._memory.answers else Result("ok")
         if answer.outcome == "ok":
             try:

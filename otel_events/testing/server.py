@@ -52,6 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Never answer."""
 
     def refuses(self) -> bool:
+        """Whether the request is not taken, by either protocol."""
         return self.http != 200 or self.grpc != "OK"
 
     def body(self, signal: Signal) -> bytes:
@@ -202,10 +203,12 @@ class _HttpServer(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection, to close it at the end."""
         self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """Forget the connection."""
         self._open.discard(request)
         super().shutdown_request(request)
 
@@ -213,6 +216,7 @@ class _HttpServer(ThreadingHTTPServer):
         """A client that closes its connection, or whose certificate is not trusted, is nothing to log."""
 
     def server_close(self) -> None:
+        """Close the connections too, which clients keep alive."""
         for connection in list(self._open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -225,6 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _HttpServer
 
     def do_POST(self) -> None:
+        """Answer an export request, and store it where it is taken."""
         capture = self.server.capture
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         signal = _PATHS.get(self.path)
@@ -265,6 +270,7 @@ class _Services(grpc.GenericRpcHandler):
         self._capture = capture
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of an official method; None for others."""
         signal = METHODS.get(handler_call_details.method)
         if signal is None:
             return None

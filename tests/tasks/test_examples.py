@@ -12,7 +12,6 @@ MODULES = (
     "deck.renderers",
     "inprocess.context",
     "inprocess.structured",
-    "instrument.ray_context",
     "instrument.start",
     "instrument.wanted",
     "tasks.context",

@@ -107,6 +107,7 @@ def interruptible(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
 
 
 def root_start(recorder: Any, *, task_name: str) -> None:
+    """A local run starts."""
     _recorded[recorder] = Recorded(task_name)
     _current_recorder.set(recorder)
     for call in BEFORE_RUN:
@@ -143,10 +144,12 @@ def _context() -> Any:
 
 
 def root_complete(recorder: Any) -> None:
+    """A local run succeeded."""
     _end(recorder, None)
 
 
 def root_failure(recorder: Any, *, error: str) -> None:
+    """A local run failed."""
     _end(recorder, error)
 
 
@@ -197,12 +200,14 @@ def attempt_start(recorder: Any, *, action_id: str, attempt_num: int) -> None:
 
 
 def attempt_complete(recorder: Any, *, action_id: str, attempt_num: int, **more: Any) -> None:
+    """An attempt succeeded."""
     action = _of(recorder, action_id)
     if action is not None:
         _ended(action, "succeeded", "populated")
 
 
 def attempt_failure(recorder: Any, *, action_id: str, attempt_num: int, error: str) -> None:
+    """An attempt failed, or took too long."""
     action = _of(recorder, action_id)
     if action is not None:
         timed_out = type(action.error).__name__ in ("TimeoutError", "TaskTimeoutError")
@@ -238,6 +243,7 @@ def _ended(action: Action, phase: str, cache: str, error: Error | None = None) -
 
 
 def under_way(run_id: str) -> Action | None:
+    """The action of a run's id; None where it has ended, or is of no local run."""
     return _under_way.get(run_id)
 
 

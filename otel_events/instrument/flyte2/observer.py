@@ -30,6 +30,7 @@ class Observer:
         self._module.register_observer(self)
 
     def take_back(self) -> None:
+        """Unregister the observer."""
         self._module.unregister_observer(self)
 
     def task_span(self, info: Any, recorder: Any) -> AbstractContextManager[None]:
@@ -38,6 +39,7 @@ class Observer:
         return self._around(action, recorder) if action is not None else nullcontext()
 
     def step_span(self, info: Any, recorder: Any) -> AbstractContextManager[None]:
+        """Steps are no runs."""
         return nullcontext()
 
     @contextmanager
@@ -76,4 +78,5 @@ class _OnPluginSpan(TaskContext):
 
     @property
     def span_id(self) -> bytes:
+        """Of the span of Flyte's plug-in."""
         return self._span

@@ -29,6 +29,7 @@ class Action:
         self.ended = False
 
     def begin(self, attempt: int) -> None:
+        """A further attempt of the action."""
         self.run = msgspec.structs.replace(self.run, attempt=attempt)
         self.error, self.ended = None, False
 

@@ -61,12 +61,15 @@ class Both:
     extend_tags, clear_tags, send = (_both(name) for name in ("extend_tags", "clear_tags", "send"))
 
     def timer(self, *args: Any, **kwargs: Any) -> Timers:
+        """A timer of both."""
         return Timers(self._ours.timer(*args, **kwargs), self._hand_on("timer", *args, **kwargs))
 
     def pipeline(self) -> Both:
+        """A pipeline of both."""
         return Both(self._hand_on("pipeline"), self._context, self._ours.pipeline())
 
     def get_stats(self, name: str, copy_tags: bool = True) -> Both:
+        """A scope of both."""
         return Both(
             self._hand_on("get_stats", name, copy_tags=copy_tags),
             self._context,
@@ -118,6 +121,7 @@ class Correlated(logging.Filter):
     for whatever format its handlers have, and becomes an event of the run."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields and emit the event; every record passes."""
         run = current_context().run
         if run is not None:
             try:

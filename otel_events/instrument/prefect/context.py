@@ -38,6 +38,7 @@ def current_run() -> Run | None:
 
 
 def flow_run(id_: Any, name: str) -> Run:
+    """The run of a flow run: a root."""
     return Run(SOURCE, "workflow", str(id_), name, str(id_), attempt=0, workflow=name)
 
 
@@ -69,11 +70,13 @@ class CurrentPrefectRun(DynamicContext):
 
     @property
     def trace_id(self) -> bytes:
+        """Of Prefect's span, if there is one."""
         ids = self._prefect_span()
         return ids[0] if ids else super().trace_id
 
     @property
     def span_id(self) -> bytes:
+        """Of Prefect's span, if there is one."""
         ids = self._prefect_span()
         return ids[1] if ids else super().span_id
 
