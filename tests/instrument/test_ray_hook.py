@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import pickle
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from otel_events.inprocess import process
 from otel_events.inprocess.context import current_run, enter, leave
 from otel_events.instrument import fallback
+from otel_events.instrument.ray import hook
 from otel_events.instrument.ray.hook import DRIVEN, HOOK, settings, setup, with_hook
 from otel_events.model.event import Run
 from otel_events.tasks.context import DynamicContext, TaskContext
@@ -44,6 +47,16 @@ def test_a_hook_that_is_given_runs_after_ours_whatever_becomes_of_that(hook: Any
 def test_it_is_no_function_of_a_module_so_ray_pickles_it_by_value() -> None:
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(setup(None, None))
+
+
+def test_the_hook_needs_nothing_of_our_modules() -> None:
+    """A worker without otel-events must be able to unpickle it: Ray pickles functions of modules by reference."""
+    function: Any = setup({"A": "b"}, "os.getcwd")
+    codes = [function.__code__, *(part for part in function.__code__.co_consts if isinstance(part, CodeType))]
+    read = {step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    assert not read & set(vars(hook))
+    held = [cell.cell_contents for cell in function.__closure__]
+    assert all(isinstance(value, str | dict) for value in held)
 
 
 @pytest.mark.parametrize(
