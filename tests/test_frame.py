@@ -85,6 +85,19 @@ def test_public_names_come_from_their_modules() -> None:
     assert otel_events.Run.__module__ == "otel_events.model.event"
 
 
+def _imports_root(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name == "otel_events" for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and node.module == "otel_events"
+
+
+def test_nothing_inside_the_package_imports_its_root() -> None:
+    """The root names what is at the top, so that an import of it from below would be a circle."""
+    files = [path for path in (ROOT / "otel_events").rglob("*.py") if path != ROOT / "otel_events" / "__init__.py"]
+    found = [path.name for path in files for node in ast.walk(ast.parse(path.read_text())) if _imports_root(node)]
+    assert found == []
+
+
 def requirements() -> list[Requirement]:
     """All that the project asks for: to run, for each source, and to be worked on."""
     project = PROJECT["project"]

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-import otel_events
 from otel_events.cli.common import say
 from otel_events.model.errors import ConfigError
 
@@ -53,7 +52,7 @@ def bundle(folder: Folder, force: Force = False) -> None:
 
 def contents() -> Iterator[tuple[str, Path]]:
     """(path in the bundle, file) of all that belongs to it, sorted."""
-    packaged = Path(otel_events.__file__).parent / "bundle"
+    packaged = Path(__file__).parents[1] / "bundle"
     root = packaged if packaged.is_dir() else packaged.parents[1]  # a source tree has them at its top
     for part in PARTS:
         for path in sorted((root / part).rglob("*")):
