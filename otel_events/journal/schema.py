@@ -13,6 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from otel_events.journal import sqlite
+from otel_events.journal.sqlite import BUSY as BUSY
+from otel_events.journal.sqlite import BUSY_MS as BUSY_MS
+from otel_events.journal.sqlite import CANT_OPEN as CANT_OPEN
+from otel_events.journal.sqlite import CORRUPT as CORRUPT
+from otel_events.journal.sqlite import FULL as FULL
+from otel_events.journal.sqlite import IO_ERROR as IO_ERROR
+from otel_events.journal.sqlite import LOCKED as LOCKED
+from otel_events.journal.sqlite import NO_MEMORY as NO_MEMORY
+from otel_events.journal.sqlite import NOT_A_DATABASE as NOT_A_DATABASE
+from otel_events.journal.sqlite import READ_ONLY as READ_ONLY
+from otel_events.journal.sqlite import closed_on_error as closed_on_error
+from otel_events.journal.sqlite import code as code
+from otel_events.journal.sqlite import page_size as page_size
+from otel_events.journal.sqlite import rollback as rollback
+from otel_events.journal.sqlite import used_pages as used_pages
 from otel_events.model.errors import JournalError
 
 Durability = Literal["full", "normal", "off"]
@@ -23,8 +39,6 @@ PLACE_BITS = 20
 """Roots that one commit can hold: 2 to this."""
 PAGE_SIZE = 8192
 """Measured best with 16 KiB for chunks of 1 to 4 KB; 4 KiB pages hold one such chunk and waste the rest."""
-BUSY_MS = 5000
-"""How long a connection waits for another one's transaction."""
 _CACHE_KIB = 8192
 
 
@@ -56,26 +70,13 @@ VERSION = len(MIGRATIONS)
 PLAUSIBLE_VERSIONS = 1000
 """A higher ``user_version`` in a file of ours is damage, not a later otel_events."""
 
-# SQLite's primary result codes, sqlite.org/rescode.html
-BUSY, LOCKED, NO_MEMORY, READ_ONLY, IO_ERROR = 5, 6, 7, 8, 10
-CORRUPT, FULL, CANT_OPEN, NOT_A_DATABASE = 11, 13, 14, 26
-
 _NEXT: dict[int, str] = {
-    BUSY: "another process holds it; end that process or wait, then try again",
-    LOCKED: "another process holds it; end that process or wait, then try again",
-    READ_ONLY: "give this user the right to write the file and its folder",
-    IO_ERROR: "look at the disk (dmesg) and whether the file system is still mounted",
+    **sqlite.ADVICE,
     CORRUPT: "the file is damaged; open the journal again: the file is moved aside and what can be read is kept",
     FULL: "the disk is full or the journal is at its size limit; nothing of this batch was kept: free space, call "
     "trim() or raise max_bytes, then append it again",
-    CANT_OPEN: "see that the folder exists and that this user may read and write it",
     NOT_A_DATABASE: "the file is not a journal; name another file",
 }
-
-
-def code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code of an error; 0 where it has none."""
-    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
 def explain(path: Path, doing: str, error: sqlite3.Error) -> JournalError:
@@ -98,8 +99,7 @@ def connect(path: Path, mode: Literal["rw", "ro"], damaged: bool = False) -> sql
 
     ``damaged``: read as far as can be, also where the file is shorter than its header says.
     """
-    quoted = path.absolute().as_uri()
-    db = sqlite3.connect(f"{quoted}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
+    db = sqlite.open_file(path, mode)
     with closed_on_error(db):
         if damaged:
             db.execute("PRAGMA writable_schema = ON")
@@ -107,16 +107,6 @@ def connect(path: Path, mode: Literal["rw", "ro"], damaged: bool = False) -> sql
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return db
-
-
-@contextmanager
-def closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
-    """Close a connection that cannot be handed on, before the error goes on: the garbage collector warns of others."""
-    try:
-        yield
-    except BaseException:
-        db.close()
-        raise
 
 
 def prepare(db: sqlite3.Connection, durability: Durability) -> None:
@@ -133,33 +123,4 @@ def prepare(db: sqlite3.Connection, durability: Durability) -> None:
 
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the file to VERSION, in one transaction."""
-    found = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if found == VERSION:
-        return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for step in MIGRATIONS[found:]:
-            for statement in step:
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute("COMMIT")
-    except BaseException:
-        rollback(db)
-        raise
-
-
-def rollback(db: sqlite3.Connection) -> None:
-    """End a failed transaction, if SQLite has not done so itself."""
-    if db.in_transaction:
-        db.execute("ROLLBACK")
-
-
-def used_pages(db: sqlite3.Connection) -> int:
-    """Pages that hold something; those freed by a trim are filled again before the file grows."""
-    total = int(db.execute("PRAGMA page_count").fetchone()[0])
-    return total - int(db.execute("PRAGMA freelist_count").fetchone()[0])
-
-
-def page_size(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA page_size").fetchone()[0])
+    sqlite.migrate(db, MIGRATIONS, APPLICATION_ID)
