@@ -51,7 +51,7 @@ def filled(path: Path) -> tuple[SqliteStore, float]:
     for first in range(0, POINTS, BATCH):
         batch = scalars(first, BATCH)
         start = time.process_time()
-        store.add(batch, worker="bench", now_ms=1_700_000_000_000)
+        store.events.add(batch, worker="bench", now_ms=1_700_000_000_000)
         spent += time.process_time() - start
     return store, spent / POINTS * 1e6
 
@@ -69,9 +69,9 @@ def histogram(path: Path) -> list[float]:
     took = []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        series = store.series([TASK], (SCALAR,))
-        bounds = store.bounds(series, "iter")
-        x, _ = store.histogram(series[0], "iter", intervals(bounds, SAMPLES)[0])
+        series = store.events.series([TASK], (SCALAR,))
+        bounds = store.events.bounds(series, "iter")
+        x, _ = store.events.histogram(series[0], "iter", intervals(bounds, SAMPLES)[0])
         took.append(time.perf_counter() - start)
         assert 0.9 * SAMPLES < len(x) <= SAMPLES
     store.close()
@@ -82,13 +82,13 @@ def latest(path: Path) -> list[float]:
     """Seconds of the latest values of METRICS metrics with 100 points each."""
     store = SqliteStore(path)
     for number in range(METRICS):
-        store.add(scalars(0, 100, f"metric {number:04}"), worker="bench", now_ms=1_700_000_000_000)
+        store.events.add(scalars(0, 100, f"metric {number:04}"), worker="bench", now_ms=1_700_000_000_000)
     took = []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        found = store.latest(store.series([TASK], (SCALAR,)))
+        newest = store.events.points(store.events.series([TASK], (SCALAR,)))
         took.append(time.perf_counter() - start)
-        assert len(found) == METRICS
+        assert len(newest) == METRICS
     store.close()
     return [statistics.median(took)]
 
@@ -100,16 +100,16 @@ def deletion(path: Path) -> list[float]:
 
     def write(number: int) -> float:
         start = time.perf_counter()
-        store.add([event | {"iter": event["iter"] + 100 * number} for event in batch], worker="b", now_ms=number)
+        store.events.add([event | {"iter": event["iter"] + 100 * number} for event in batch], worker="b", now_ms=number)
         return (time.perf_counter() - start) * 1e3
 
     alone = max(write(number) for number in range(200))
-    assert store.delete(TASK) == POINTS
+    assert store.events.delete(TASK) == POINTS
     steps = 0
 
     def free() -> None:
         nonlocal steps
-        while store.collect():
+        while store.retention.collect():
             steps += 1
             time.sleep(0.001)  # as the keeper does: those who wait get their turn
 

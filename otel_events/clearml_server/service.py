@@ -37,7 +37,7 @@ from otel_events.intake.records import Record
 from otel_events.model.errors import ConfigError
 from otel_events.server.auth import is_loopback
 from otel_events.server.ingest import Limits
-from otel_events.server.run import Beside, bind, url
+from otel_events.server.run import Beside, bind
 
 log = logging.getLogger("otel_events.clearml")
 
@@ -79,13 +79,12 @@ def opened(settings: Settings, gateway: Gateway) -> Iterator[list[Beside]]:
             yield [Beside(Starlette(routes=tee.routes(settings.upstream, gateway)), listener, LIMITS)]
             return
         files_listener = stack.enter_context(bind(settings.host, settings.files_port, "--clearml-files-port"))
-        files_url = url(settings.host, files_listener.getsockname()[1])
-        api, file_server = stack.enter_context(_kept(settings, gateway, files_url))
+        api, file_server = stack.enter_context(_kept(settings, gateway))
         yield [Beside(api, listener, LIMITS), Beside(file_server, files_listener, LIMITS)]
 
 
 @contextmanager
-def _kept(settings: Settings, gateway: Gateway, files_url: str) -> Iterator[tuple[ASGIApp, ASGIApp]]:
+def _kept(settings: Settings, gateway: Gateway) -> Iterator[tuple[ASGIApp, ASGIApp]]:
     """The API and the file server over their places, which are held to their limits meanwhile."""
     host = settings.host
     if not settings.credentials and not is_loopback(host):
@@ -93,14 +92,15 @@ def _kept(settings: Settings, gateway: Gateway, files_url: str) -> Iterator[tupl
         raise ConfigError(f"{told}set {KEY_VARIABLE} and {SECRET_VARIABLE}, or --clearml-credentials FILE")
     folder = Folder(settings.files, Bounds(total=settings.files_bytes))
     with closing(SqliteStore(settings.store, max_bytes=settings.store_bytes)) as store:
-        access = Access(settings.credentials, signing_key(store))
+        access = Access(settings.credentials, signing_key(store.documents))
         service = Service(
-            store,
+            store.documents,
+            store.events,
+            store.retention,
             COMPANY,
             app.now_ms,
             time.monotonic,
             offering(gateway),
-            files_url,
             refused=lambda events: gateway.dropped("clearml_refused", events),
         )
         with _held(settings, gateway, store, folder):
@@ -112,7 +112,7 @@ def _held(settings: Settings, gateway: Gateway, store: SqliteStore, folder: Fold
     age = None if settings.age is None else int(settings.age * 1000)
     limits = Retention(max_age_ms=age, max_bytes=settings.store_bytes)
     running: list[Keeper | files.Sweeper] = [
-        Keeper(store, limits, removed=lambda reason, events: gateway.dropped(f"clearml_{reason}", events))
+        Keeper(store.retention, limits, removed=lambda reason, events: gateway.dropped(f"clearml_{reason}", events))
     ]
     if settings.age is not None:
         running.append(files.Sweeper(folder, settings.age))

@@ -10,9 +10,14 @@ from typing import Any
 
 from otel_events.clearml_server.api.base import MODEL, TASK, ApiError, Attachment, Call, Service, checked, parsed
 from otel_events.clearml_server.api.reads.table import ENDPOINTS
-from otel_events.clearml_server.store import IMAGE, LOG, PLOT, SCALAR, SqliteStore
+from otel_events.clearml_server.store import IMAGE, LOG, PLOT, SCALAR, Documents, Events, Retention, SqliteStore
 
 NOW = 1_700_000_000_000
+
+
+def parts(store: SqliteStore) -> tuple[Documents, Events, Retention]:
+    """What a service takes of a store."""
+    return store.documents, store.events, store.retention
 
 
 class Asked:
@@ -21,9 +26,9 @@ class Asked:
     def __init__(self, store: SqliteStore) -> None:
         self.seconds = 0.0
         self.store = store
-        self.service = Service(store, "company", lambda: NOW, lambda: self.seconds)
+        self.service = Service(*parts(store), "company", lambda: NOW, lambda: self.seconds)
         for kind, key in ((TASK, "t"), (TASK, "u"), (MODEL, "m")):
-            store.put(kind, key, {"id": key, "name": f"name of {key}", "status": "created", "ready": False})
+            store.documents.put(kind, key, {"id": key, "name": f"name of {key}", "status": "created", "ready": False})
 
     def __call__(self, name: str, version: str = "2.34", **data: Any) -> dict[str, Any]:
         answer = self.raw(name, version, **data)
@@ -45,7 +50,7 @@ class Asked:
         raise AssertionError(f"{name} was answered")
 
     def add(self, *events: dict[str, Any]) -> None:
-        assert self.store.add(events, worker="w", now_ms=NOW).added == len(events)
+        assert self.store.events.add(events, worker="w", now_ms=NOW).added == len(events)
 
 
 @contextmanager

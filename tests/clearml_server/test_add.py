@@ -17,7 +17,7 @@ from otel_events.clearml_server.api.access import Access
 from otel_events.clearml_server.api.add import ENDPOINTS, MAX_REASONS, add, add_batch
 from otel_events.clearml_server.api.base import MODEL, TASK, ApiError, Call, Service
 from otel_events.clearml_server.store import LOG, SCALAR, TYPES, Owner
-from tests.clearml_server.asking import NOW, Asked, asking, image, line, plot, scalar
+from tests.clearml_server.asking import NOW, Asked, asking, image, line, parts, plot, scalar
 from tests.clearml_server.running import running
 from tests.patience import PATIENCE
 
@@ -46,7 +46,7 @@ def test_every_type_is_added_and_read_back(asked: Asked) -> None:
     assert answer == {"added": 5, "errors": 0, "errors_info": {}}
     assert {one["type"] for one in asked("get_task_events", task="t")["events"]} == set(TYPES)
     assert add(asked.service, Call("events.add", (2, 34), scalar(2, 1.0), now_ms=NOW))["added"] == 1
-    assert asked.service.store.summary(Owner("t")).last_iteration == 2
+    assert asked.service.events.summary(Owner("t")).last_iteration == 2
 
 
 BAD: tuple[tuple[Any, str], ...] = (
@@ -114,8 +114,8 @@ def test_one_id_with_different_settings_stores_nothing(asked: Asked) -> None:
 
 
 def test_what_is_published_changes_only_where_the_caller_insists(asked: Asked) -> None:
-    asked.store.put(TASK, "t", {"id": "t", "status": "published"})
-    asked.store.put(MODEL, "m", {"id": "m", "ready": True})
+    asked.store.documents.put(TASK, "t", {"id": "t", "status": "published"})
+    asked.store.documents.put(MODEL, "m", {"id": "m", "ready": True})
     assert refusal(asked, scalar(1, 1.0))[2] == "Events not added: Invalid task id t=1"
     assert refusal(asked, scalar(1, 1.0, task="m", model_event=True))[2] == "Events not added: Invalid model id m=1"
     assert batch(asked, scalar(1, 1.0, allow_locked=True), scalar(1, 1.0, task="u"))["added"] == 2
@@ -187,7 +187,7 @@ class Http:
 @pytest.fixture
 def http(asked: Asked) -> Iterator[Http]:
     told: list[Any] = []
-    service = Service(asked.store, "company", lambda: NOW, lambda: 0.0, told.append)
+    service = Service(*parts(asked.store), "company", lambda: NOW, lambda: 0.0, told.append)
     with (
         running(app.create(service, Access({}, b"x" * 32), ENDPOINTS)) as url,
         httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client,

@@ -160,7 +160,7 @@ def test_a_scroll_shows_each_once(client: Client) -> None:
 
 def test_pages_are_bounded(client: Client) -> None:
     for index in range(501):
-        client.asked.store.put("task", f"x{index}", {"id": f"x{index}", "name": "x"})
+        client.asked.store.documents.put("task", f"x{index}", {"id": f"x{index}", "name": "x"})
     assert len(client("tasks.get_all", name="x", only_fields=["id"])["tasks"]) == 500
     assert len(client("tasks.get_all", name="x", only_fields=["id"], page=1, page_size=500)["tasks"]) == 1
 

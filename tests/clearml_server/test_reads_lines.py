@@ -140,8 +140,8 @@ def test_the_log_as_a_file() -> None:
 def test_a_published_task_keeps_its_events_unless_told() -> None:
     with asking() as ask:
         ask.add(scalar(1, 1), line("x"), scalar(1, 1, task="m", model_event=True))
-        ask.store.change("task", "t", lambda task: task | {"status": "published"})
-        ask.store.change("model", "m", lambda model: model | {"ready": True})
+        ask.store.documents.change("task", "t", lambda task: task | {"status": "published"})
+        ask.store.documents.change("model", "m", lambda model: model | {"ready": True})
         for name, field, key, code in (
             ("delete_for_task", "task", "t", 101),
             ("clear_task_log", "task", "t", 101),

@@ -16,7 +16,7 @@ from otel_events.clearml_server.api.base import Call, Service
 from otel_events.gateway.gateway import Gateway, GatewayConfig
 from otel_events.gateway.state import Timing
 from otel_events.intake.records import Record
-from tests.clearml_server.asking import NOW, asking, image, line, plot, scalar
+from tests.clearml_server.asking import NOW, asking, image, line, parts, plot, scalar
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "clearml"
 
@@ -56,7 +56,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
 def test_a_batch_reaches_the_metrics_under_the_tasks_name(live: Live) -> None:
     live.offer({"t": NOW / 1000, "endpoint": "tasks.create", "body": {"name": "train"}, "resp": {"data": {"id": "t"}}})
     with asking() as asked:
-        service = Service(asked.store, "company", lambda: NOW, lambda: 0.0, live.offer)
+        service = Service(*parts(asked.store), "company", lambda: NOW, lambda: 0.0, live.offer)
         events = [
             scalar(1, 0.5),
             scalar(2, 0.25),

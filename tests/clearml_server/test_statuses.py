@@ -33,7 +33,7 @@ def client() -> Iterator[Client]:
 
 def task_in(client: Client, status: str) -> str:
     task = client.task()
-    client.asked.store.put("task", task, {**client.show(task), "status": status})
+    client.asked.store.documents.put("task", task, {**client.show(task), "status": status})
     return task
 
 
@@ -137,7 +137,7 @@ def test_models_of_a_task_that_goes(client: Client, call: str) -> None:
     told = client(f"tasks.{call}", task=task)
     assert told["deleted_models"] == 1
     assert client.refusal("models.get_by_id", model=loose) == (400, 201)
-    assert client.asked.store.series([Owner(loose, True)]) == []
+    assert client.asked.store.events.series([Owner(loose, True)]) == []
     for kept in (ready, used):
         assert not client("models.get_by_id", model=kept)["model"].get("task")
     again = client.task()

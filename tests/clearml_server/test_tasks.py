@@ -125,7 +125,7 @@ def test_a_reset_takes_the_events_and_the_end_away(client: Client) -> None:
     shown = client.show(task)
     assert (shown["status"], shown["status_reason"], shown["last_iteration"]) == ("created", "reset", 0)
     assert not {"started", "completed"} & shown.keys()
-    assert client.asked.store.series([Owner(task, False)]) == []
+    assert client.asked.store.events.series([Owner(task, False)]) == []
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from otel_events.clearml_server.api import app
 from otel_events.clearml_server.api.access import COMPANY, Access
 from otel_events.clearml_server.api.base import Service
 from otel_events.clearml_server.store import SqliteStore
+from tests.clearml_server.asking import parts
 from tests.clearml_server.recorded import FOLDER, Call, Comparison, Ids, Transcript
 from tests.clearml_server.running import running
 from tests.corpus import CORPUS
@@ -39,7 +40,7 @@ BETTER = {
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = SqliteStore(tmp_path_factory.mktemp("store") / "store.db")
-    service = Service(store, COMPANY, app.now_ms, time.monotonic)
+    service = Service(*parts(store), COMPANY, app.now_ms, time.monotonic)
     with running(app.create(service, Access({KEY: SECRET}, b"k" * 32), clearml.ENDPOINTS)) as found:
         yield found
     store.close()

@@ -49,9 +49,9 @@ def test_the_api_and_its_files(tmp_path: Path) -> None:
 
 def test_what_a_task_reports_is_in_the_metrics_and_retention_is_counted(tmp_path: Path) -> None:
     with closing(SqliteStore(tmp_path / "clearml.db")) as store:
-        store.put("task", "t1", {"id": "t1", "name": "my task", "status": "in_progress"})
+        store.documents.put("task", "t1", {"id": "t1", "name": "my task", "status": "in_progress"})
         old = {"type": SCALAR, "task": "t1", "metric": "old", "variant": "v", "iter": 0, "value": 1.0}
-        store.add([old], worker="w", now_ms=1_000)
+        store.events.add([old], worker="w", now_ms=1_000)
     events = [
         {"type": SCALAR, "task": "t1", "metric": "loss", "variant": "train", "iter": n, "value": 1 / (n + 1)}
         for n in range(4)

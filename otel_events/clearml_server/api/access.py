@@ -17,7 +17,7 @@ import jwt
 import msgspec
 
 from otel_events.clearml_server.api.base import ApiError
-from otel_events.clearml_server.store import Store
+from otel_events.clearml_server.store import Documents
 from otel_events.model.errors import ConfigError
 
 SERVER_VERSION = "2.3.0"
@@ -114,13 +114,13 @@ def _cookie(header: str) -> str:
     return found.value if found else ""
 
 
-def signing_key(store: Store) -> bytes:
-    """The key of this store's tokens, made once: a token outlives a restart."""
-    found = store.get("setting", "signing")
-    if found is None:
-        store.put("setting", "signing", {"key": secrets.token_hex(32)})
-        found = store.get("setting", "signing") or {}
-    return bytes.fromhex(str(found["key"]))
+def signing_key(documents: Documents) -> bytes:
+    """The key that signs this store's tokens. It is created once, so that a token outlives a restart."""
+    setting = documents.get("setting", "signing")
+    if setting is None:
+        setting = {"key": secrets.token_hex(32)}
+        documents.put("setting", "signing", setting)
+    return bytes.fromhex(str(setting["key"]))
 
 
 def credentials(environ: Mapping[str, str], path: str = "") -> dict[str, str]:

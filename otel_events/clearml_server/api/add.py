@@ -43,7 +43,7 @@ def _add(service: Service, call: Call, events: Sequence[dict[str, Any]]) -> Mapp
     taken, refused = _Sorting(service).sort_out(events)
     added = 0
     if taken:
-        kept = service.store.add(taken, worker=call.worker, now_ms=call.now_ms)
+        kept = service.events.add(taken, worker=call.worker, now_ms=call.now_ms)
         added = kept.added
         refused.update(kept.refused)
         if kept.refused:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from otel_events.clearml_server.api.reads.scrolls import Scrolls
-from otel_events.clearml_server.store import Owner, Store
+from otel_events.clearml_server.store import Documents, Events, Owner, Retention
 
 Version = tuple[int, int]
 
@@ -90,27 +90,37 @@ LOCKED = ("publishing", "published")
 
 
 class Service:
-    """What answers rest on: the store, the clock, scrolls under way, and where runs are told to."""
+    """What answers rest on: the store, the clock, scrolls in progress, and who takes the calls that change runs."""
 
     def __init__(
         self,
-        store: Store,
+        documents: Documents,
+        events: Events,
+        retention: Retention,
         company: str,
         now_ms: Callable[[], int],
         clock: Callable[[], float],
         offer: Callable[[Mapping[str, Any]], None] = lambda record: None,
-        files_url: str = "",
         refused: Callable[[int], None] = lambda events: None,
     ) -> None:
-        """``clock``: monotonic seconds. ``offer`` takes a call that changed something, as a record of source
-        ``clearml``, and raises when it could not be kept. ``files_url``: base of the file server.
-        ``refused`` counts events that could not be kept."""
-        self.store, self.company, self.now_ms, self.offer, self.files_url = store, company, now_ms, offer, files_url
+        """
+        Args:
+            documents: The store of tasks, models, projects and queues.
+            events: The store of what tasks report.
+            retention: The store's deletion of log lines.
+            company: The id of the one company.
+            now_ms: The wall clock, epoch milliseconds.
+            clock: Monotonic seconds.
+            offer: Takes a call that changed something, and raises when it could not be stored.
+            refused: Counts events that could not be stored.
+        """
+        self.documents, self.events, self.retention = documents, events, retention
+        self.company, self.now_ms, self.offer = company, now_ms, offer
         self.refused = refused
         self.scrolls = Scrolls(clock)
 
     def document(self, owner: Owner) -> dict[str, Any] | None:
-        return self.store.get(MODEL if owner.model else TASK, owner.id)
+        return self.documents.get(MODEL if owner.model else TASK, owner.id)
 
     def must_exist(self, owners: Sequence[Owner]) -> None:
         """ApiError 400/101 or 400/201 that names all that were asked for, where one of them is unknown."""

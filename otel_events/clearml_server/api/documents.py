@@ -61,7 +61,7 @@ def change(
     service: Service, kind: str, key: str, update: Callable[[Document], Document], unknown: Callable[[], ApiError]
 ) -> Document:
     """Read, update, write one document as one step; ``unknown`` where there is none."""
-    found = service.store.change(kind, key, update)
+    found = service.documents.change(kind, key, update)
     if found is None:
         raise unknown()
     return found
@@ -102,7 +102,7 @@ def found(service: Service, call: Call, kind: str) -> list[Document]:
     asked = call.data.get("id")
     ids = None if asked is None else filters.texts("id", asked)
     tests = filters.conditions(call.data)
-    documents = service.store.find(kind, ids=ids)
+    documents = service.documents.find(kind, ids=ids)
     return [one for one in documents if all(test(one) for test in tests)]
 
 

@@ -28,7 +28,7 @@ def unknown(model: str) -> ApiError:
 def create(service: Service, call: Call) -> Mapping[str, Any]:
     model = _new(call, call.data["name"]) | docs.given(call, EDITABLE) | {"ready": call.data["ready"]}
     model["metadata"] = _metadata(call.data.get("metadata"))
-    service.store.put(MODEL, model["id"], model)
+    service.documents.put(MODEL, model["id"], model)
     return {"id": model["id"], "created": True}
 
 
@@ -43,19 +43,19 @@ def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def _known(service: Service, model: str) -> Document:
-    found = service.store.get(MODEL, model)
+    found = service.documents.get(MODEL, model)
     if found is None:
         raise unknown(model)
     return found
 
 
 def _with_summary(service: Service, model: Document) -> Document:
-    return docs.summed_up(model, service.store.summary(Owner(model["id"], True)))
+    return docs.summed_up(model, service.events.summary(Owner(model["id"], True)))
 
 
 def get_by_task_id(service: Service, call: Call) -> Mapping[str, Any]:
     """The newest that the task made."""
-    found = service.store.find(MODEL, where={"task": call.data["task"]})
+    found = service.documents.find(MODEL, where={"task": call.data["task"]})
     if not found:
         raise ApiError(400, 201, f"Invalid model id: no model of task {call.data['task']}")
     return {"model": _with_summary(service, found[-1])}
@@ -88,18 +88,18 @@ def edit(service: Service, call: Call) -> Mapping[str, Any]:
 def update_for_task(service: Service, call: Call) -> Mapping[str, Any]:
     """The model of a task with that address gets the fields; made where there is none."""
     task = call.data["task"]
-    if service.store.get(TASK, task) is None:
+    if service.documents.get(TASK, task) is None:
         raise ApiError(400, 101, f"Invalid task id: id={task}, company={service.company}")
     override = call.data.get("override_model_id")
     where = {"task": task, **({"uri": call.data["uri"]} if call.data.get("uri") else {})}
-    found = [_known(service, override)] if override else service.store.find(MODEL, where=where)
+    found = [_known(service, override)] if override else service.documents.find(MODEL, where=where)
     fields = docs.given(call, ("name", "comment", "tags", "iteration", "uri")) | {"task": task}
     if found:
         told = {**fields, **docs.touched(call)}
-        service.store.change(MODEL, found[-1]["id"], lambda one: {**one, **told})
+        service.documents.change(MODEL, found[-1]["id"], lambda one: {**one, **told})
         return {"id": found[-1]["id"], "created": False, "updated": 1, "fields": told}
     model = _new(call, call.data.get("name") or f"model of {task}") | fields
-    service.store.put(MODEL, model["id"], model)
+    service.documents.put(MODEL, model["id"], model)
     return {"id": model["id"], "created": True, "updated": 1, "fields": fields}
 
 
@@ -110,7 +110,7 @@ def set_ready(service: Service, call: Call) -> Mapping[str, Any]:
     if model["ready"]:
         raise ApiError(400, 203, f"Model is ready: company={call.company}, model={key}")
     published = None
-    task = service.store.get(TASK, model.get("task") or "") if call.data.get("publish_task") else None
+    task = service.documents.get(TASK, model.get("task") or "") if call.data.get("publish_task") else None
     if task and task.get("status") != "published":
         insisting = {**call.data, "force": bool(call.data.get("force_publish_task"))}
         published = {
@@ -126,16 +126,16 @@ def delete(service: Service, call: Call) -> Mapping[str, Any]:
     """ApiError 400/205 or /206 for a model that tasks take in, or whose task is published, unless the call insists."""
     model = _known(service, call.data["model"])
     force = call.data.get("force")
-    using = [one for one in service.store.find(TASK) if any(model["id"] == used for used in _taken_in(one))]
+    using = [one for one in service.documents.find(TASK) if any(model["id"] == used for used in _taken_in(one))]
     if using and not force:
         raise ApiError(400, 205, f"Model is used by tasks (as execution model, use force=True to delete): {len(using)}")
-    task = service.store.get(TASK, model.get("task") or "")
+    task = service.documents.get(TASK, model.get("task") or "")
     if task and task.get("status") == "published" and not force:
         raise ApiError(400, 206, f"Task that created this model exists and published, use force=True: {task['id']}")
     if task:
-        service.store.change(TASK, task["id"], lambda one: _without_output(one, model["id"]))
-    service.store.delete(Owner(model["id"], True))
-    service.store.remove(MODEL, model["id"])
+        service.documents.change(TASK, task["id"], lambda one: _without_output(one, model["id"]))
+    service.events.delete(Owner(model["id"], True))
+    service.documents.remove(MODEL, model["id"])
     return {"deleted": True, "url": model.get("uri")}
 
 

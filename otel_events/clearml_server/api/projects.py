@@ -24,10 +24,10 @@ def unknown(project: str) -> ApiError:
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
     name = _cleaned(call.data["name"])
-    if service.store.find(PROJECT, where={"name": name}):
+    if service.documents.find(PROJECT, where={"name": name}):
         raise ApiError(400, 801, f"Project with the same name already exists: name={name}, company={call.company}")
     project = _new(service, call, name)
-    service.store.put(PROJECT, project["id"], project | docs.given(call, EDITABLE[1:]))
+    service.documents.put(PROJECT, project["id"], project | docs.given(call, EDITABLE[1:]))
     return {"id": project["id"]}
 
 
@@ -46,11 +46,11 @@ def named(service: Service, call: Call, name: str) -> str:
     if not name.strip("/"):
         return ""
     name = _cleaned(name)
-    found = service.store.find(PROJECT, where={"name": name})
+    found = service.documents.find(PROJECT, where={"name": name})
     if found:
         return str(found[0]["id"])
     project = _new(service, call, name)
-    service.store.put(PROJECT, project["id"], project)
+    service.documents.put(PROJECT, project["id"], project)
     return str(project["id"])
 
 
@@ -58,7 +58,7 @@ def _new(service: Service, call: Call, name: str) -> Document:
     above, _, last = name.rpartition("/")
     project = docs.made(call, name) | {"basename": last, "description": "", "featured": _FEATURED, "path": []}
     if above:
-        parent = service.store.get(PROJECT, named(service, call, above)) or {}
+        parent = service.documents.get(PROJECT, named(service, call, above)) or {}
         project |= {"parent": parent.get("id"), "path": [*parent.get("path", ()), parent.get("id")]}
     return project
 
@@ -68,7 +68,7 @@ def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def _known(service: Service, project: str) -> Document:
-    found = service.store.get(PROJECT, project)
+    found = service.documents.get(PROJECT, project)
     if found is None:
         raise unknown(project)
     return found
@@ -99,29 +99,33 @@ def update(service: Service, call: Call) -> Mapping[str, Any]:
     docs.change(service, PROJECT, key, lambda one: {**one, **told}, lambda: unknown(key))
     for below in _below(service, key) if "name" in fields else ():
         renamed = {"name": fields["name"] + below["name"].removeprefix(project["name"])}
-        service.store.change(PROJECT, below["id"], partial(docs.merged, fields=renamed))
+        service.documents.change(PROJECT, below["id"], partial(docs.merged, fields=renamed))
     return {"updated": 1, "fields": told}
 
 
 def _below(service: Service, project: str) -> list[Document]:
-    return [one for one in service.store.find(PROJECT) if project in one.get("path", ())]
+    return [one for one in service.documents.find(PROJECT) if project in one.get("path", ())]
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
     """The project and those below; the tasks and models in them stay, outside of any, where ``force`` says so."""
     project = _known(service, call.data["project"])
-    gone = [project["id"], *(one["id"] for one in _below(service, project["id"]))]
-    inside = {kind: [one for one in service.store.find(kind) if one.get("project") in gone] for kind in (TASK, MODEL)}
+    deleted = [project["id"], *(below["id"] for below in _below(service, project["id"]))]
+    inside = {kind: _inside(service, kind, deleted) for kind in (TASK, MODEL)}
     for kind, code in ((TASK, 402), (MODEL, 405)):
-        if not call.data.get("force") and any("archived" not in one["system_tags"] for one in inside[kind]):
+        if not call.data.get("force") and any("archived" not in member["system_tags"] for member in inside[kind]):
             raise ApiError(400, code, f"Project has associated {kind}s (use force=true): id={project['id']}")
     for kind, members in inside.items():
         for member in members:
-            service.store.change(kind, member["id"], _outside)
-    for one in gone:
-        service.store.remove(PROJECT, one)
+            service.documents.change(kind, member["id"], _outside)
+    for key in deleted:
+        service.documents.remove(PROJECT, key)
     counts = {"disassociated_tasks": len(inside[TASK]), "deleted_models": 0, "deleted_tasks": 0}
-    return {"deleted": len(gone), **counts, "urls": None}
+    return {"deleted": len(deleted), **counts, "urls": None}
+
+
+def _inside(service: Service, kind: str, projects: list[str]) -> list[Document]:
+    return [document for document in service.documents.find(kind) if document.get("project") in projects]
 
 
 def _outside(document: Document) -> Document:
@@ -133,7 +137,7 @@ def tags_of(kind: str) -> Any:
 
     def answer(service: Service, call: Call) -> Mapping[str, Any]:
         projects = call.data.get("projects")
-        found = [one for one in service.store.find(kind) if not projects or one.get("project") in projects]
+        found = [one for one in service.documents.find(kind) if not projects or one.get("project") in projects]
         told = {"tags": sorted({tag for one in found for tag in one["tags"]})}
         if call.data.get("include_system"):
             told["system_tags"] = sorted({tag for one in found for tag in one["system_tags"]})

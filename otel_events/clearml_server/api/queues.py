@@ -23,14 +23,14 @@ def create(service: Service, call: Call) -> Mapping[str, Any]:
     name = call.data["name"].strip()
     if len(name) < SHORTEST_NAME:
         raise ApiError(400, 800, f"Data validation error (name is too short): name={name}, minimum={SHORTEST_NAME}")
-    if service.store.find(QUEUE, where={"name": name}):
+    if service.documents.find(QUEUE, where={"name": name}):
         raise ApiError(400, 801, f"Value combination already exists (queue): name={name}")
     return {"id": made(service, call, name)["id"]}
 
 
 def made(service: Service, call: Call, name: str) -> Document:
     queue = docs.made(call, name) | docs.given(call, ("tags", "system_tags")) | {"entries": []}
-    service.store.put(QUEUE, queue["id"], queue)
+    service.documents.put(QUEUE, queue["id"], queue)
     return queue
 
 
@@ -45,7 +45,7 @@ def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def _known(service: Service, queue: str) -> Document:
-    found = service.store.get(QUEUE, queue)
+    found = service.documents.get(QUEUE, queue)
     if found is None:
         raise no_queue(queue)
     return found
@@ -66,7 +66,7 @@ def default(service: Service, call: Call) -> Document:
 
 
 def named(service: Service, name: str) -> Document | None:
-    found = service.store.find(QUEUE, where={"name": name})
+    found = service.documents.find(QUEUE, where={"name": name})
     return found[0] if found else None
 
 
@@ -74,7 +74,7 @@ def delete(service: Service, call: Call) -> Mapping[str, Any]:
     queue = _known(service, call.data["queue"])
     if queue["entries"] and not call.data.get("force"):
         raise ApiError(400, 702, f"Queue is not empty: use force=true to delete, id={queue['id']}")
-    service.store.remove(QUEUE, queue["id"])
+    service.documents.remove(QUEUE, queue["id"])
     return {"deleted": 1}
 
 
@@ -101,9 +101,9 @@ def put_in(service: Service, call: Call, task: str, queue: str) -> None:
 
 def take_out(service: Service, task: str) -> int:
     """How many queues it waited in."""
-    holding = [one for one in service.store.find(QUEUE) if any(entry["task"] == task for entry in one["entries"])]
+    holding = [one for one in service.documents.find(QUEUE) if any(entry["task"] == task for entry in one["entries"])]
     for queue in holding:
-        service.store.change(QUEUE, queue["id"], lambda one: _without(one, task))
+        service.documents.change(QUEUE, queue["id"], lambda one: _without(one, task))
     return len(holding)
 
 

@@ -87,7 +87,7 @@ def delete_models(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def get_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
-    found = service.store.find(TASK, ids=call.data["tasks"])
+    found = service.documents.find(TASK, ids=call.data["tasks"])
     return {"params": [{"task": task["id"], "hyperparams": _items(task["hyperparams"])} for task in found]}
 
 
@@ -149,13 +149,13 @@ def get_configurations(service: Service, call: Call) -> Mapping[str, Any]:
                     item for name, item in sorted(task["configuration"].items()) if not names or name in names
                 ],
             }
-            for task in service.store.find(TASK, ids=call.data["tasks"])
+            for task in service.documents.find(TASK, ids=call.data["tasks"])
         ]
     }
 
 
 def get_configuration_names(service: Service, call: Call) -> Mapping[str, Any]:
-    found = service.store.find(TASK, ids=call.data["tasks"])
+    found = service.documents.find(TASK, ids=call.data["tasks"])
     return {"configurations": [{"task": task["id"], "names": sorted(task["configuration"])} for task in found]}
 
 

@@ -33,7 +33,7 @@ SUMMARY = ("last_iteration", "last_metrics", "metric_stats")
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
     task = new(call, call.data["name"], call.data["type"])
-    service.store.put(TASK, task["id"], docs.merged(task, _given(call), NESTED))
+    service.documents.put(TASK, task["id"], docs.merged(task, _given(call), NESTED))
     return {"id": task["id"]}
 
 
@@ -84,7 +84,7 @@ def get_all(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def _with_summary(service: Service, task: Document) -> Document:
-    return docs.summed_up(task, service.store.summary(Owner(task["id"], False)))
+    return docs.summed_up(task, service.events.summary(Owner(task["id"], False)))
 
 
 def edit(service: Service, call: Call) -> Mapping[str, Any]:
@@ -147,7 +147,7 @@ def clone(service: Service, call: Call) -> Mapping[str, Any]:
     for name in ("comment", "tags", "system_tags", "project"):
         if (value := call.data.get(f"new_task_{name}")) is not None:
             fresh[name] = value
-    service.store.put(TASK, fresh["id"], fresh)
+    service.documents.put(TASK, fresh["id"], fresh)
     return {"id": fresh["id"]}
 
 
@@ -158,13 +158,13 @@ def delete(service: Service, call: Call) -> Mapping[str, Any]:
     if not (call.data.get("force") or task["status"] == "created" or "archived" in (task.get("system_tags") or ())):
         told = f"task={task['id']}, expected=created, current={task['status']}"
         raise ApiError(400, 123, f"Task cannot be deleted (due to status, use force=True): {told}")
-    children = service.store.find(TASK, where={"parent": task["id"]})
+    children = service.documents.find(TASK, where={"parent": task["id"]})
     for child in children:
-        service.store.change(TASK, child["id"], _orphan)
+        service.documents.change(TASK, child["id"], _orphan)
     deleted, kept = drop_models(service, call, task["id"])
     queues.take_out(service, task["id"])
-    service.store.delete(Owner(task["id"], False))
-    service.store.remove(TASK, task["id"])
+    service.events.delete(Owner(task["id"], False))
+    service.documents.remove(TASK, task["id"])
     counts = {"updated_children": len(children), "updated_models": kept, "deleted_models": deleted}
     return {"deleted": True, **counts, "urls": None}
 
@@ -180,7 +180,7 @@ def move_to(service: Service, call: Call) -> Mapping[str, Any]:
     """To another project, which ``tasks.move`` may also name and so make."""
     project = call.data.get("project") or named(service, call, call.data.get("project_name") or "")
     fields = {"project": project, **docs.touched(call)}
-    moved = [service.store.change(TASK, task, lambda one: {**one, **fields}) for task in call.data["ids"]]
+    moved = [service.documents.change(TASK, task, lambda one: {**one, **fields}) for task in call.data["ids"]]
     return {"updated": sum(one is not None for one in moved), "project_id": project}
 
 
@@ -206,12 +206,12 @@ def _archived(service: Service, call: Call, task: str, archived: bool) -> bool:
         tags = [one for one in document["system_tags"] if one != "archived"]
         return {**document, "system_tags": [*tags, "archived"] if archived else tags, **docs.touched(call)}
 
-    return service.store.change(TASK, task, change) is not None
+    return service.documents.change(TASK, task, change) is not None
 
 
 def get_types(service: Service, call: Call) -> Mapping[str, Any]:
     projects = call.data.get("projects")
-    tasks = service.store.find(TASK)
+    tasks = service.documents.find(TASK)
     return {"types": sorted({task["type"] for task in tasks if not projects or task.get("project") in projects})}
 
 

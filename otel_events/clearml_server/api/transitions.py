@@ -69,7 +69,7 @@ def unknown(service: Service, task: str) -> ApiError:
 
 def known(service: Service, task: str) -> Document:
     """The document of a task. ApiError 400/101."""
-    found = service.store.get(TASK, task)
+    found = service.documents.get(TASK, task)
     if found is None:
         raise unknown(service, task)
     return found
@@ -85,7 +85,7 @@ def move(service: Service, call: Call, task: str, to: Transition) -> Document:
         left = {name: value for name, value in document.items() if name not in to.clears}
         return {**left, **told}
 
-    if service.store.change(TASK, task, update) is None:
+    if service.documents.change(TASK, task, update) is None:
         raise unknown(service, task)
     return {"updated": 1, "fields": told}
 
@@ -138,7 +138,9 @@ def publish(service: Service, call: Call, task: str) -> Document:
     told = move(service, call, task, PUBLISH)
     outputs = known(service, task).get("models", {}).get("output") or []
     if outputs:
-        service.store.change(MODEL, str(outputs[-1].get("model")), lambda one: {**one, "ready": True, **touched(call)})
+        service.documents.change(
+            MODEL, str(outputs[-1].get("model")), lambda one: {**one, "ready": True, **touched(call)}
+        )
     return told
 
 
@@ -161,7 +163,7 @@ def enqueue(service: Service, call: Call) -> Mapping[str, Any]:
     told = move(service, call, task, QUEUED)
     told["fields"].pop("enqueue_status")
     queues.put_in(service, call, task, queue)
-    service.store.change(TASK, task, lambda one: {**one, "execution": {**one.get("execution", {}), "queue": queue}})
+    service.documents.change(TASK, task, lambda one: {**one, "execution": {**one.get("execution", {}), "queue": queue}})
     return {"queued": 1, **told, "fields": {**told["fields"], "execution.queue": queue}}
 
 
@@ -169,7 +171,7 @@ def _wanted(service: Service, call: Call) -> str:
     given, name = call.data.get("queue"), call.data.get("queue_name")
     if given and name:
         raise ApiError(400, 12, "Validation error (Either queue id or queue name should be provided)")
-    if given and service.store.get(queues.QUEUE, given) is None:
+    if given and service.documents.get(queues.QUEUE, given) is None:
         raise queues.no_queue(given)
     found = queues.named(service, name) or queues.made(service, call, name) if name else queues.default(service, call)
     return str(given or found["id"])
@@ -207,8 +209,8 @@ def reset(service: Service, call: Call) -> Mapping[str, Any]:
     told = move(service, msgspec.structs.replace(call, data=asked), task, _FRESH)
     removed = queues.take_out(service, task)
     models, _ = drop_models(service, call, task)
-    service.store.change(TASK, task, lambda one: _emptied(one, bool(call.data.get("clear_all"))))
-    service.store.delete(Owner(task, False))
+    service.documents.change(TASK, task, lambda one: _emptied(one, bool(call.data.get("clear_all"))))
+    service.events.delete(Owner(task, False))
     dequeued = {"removed": removed} if removed else {}
     return {**told, "deleted_models": models, "dequeued": dequeued, "events": {}, "urls": {}}
 
@@ -225,21 +227,21 @@ def _emptied(task: Document, clear_all: bool) -> Document:
 def drop_models(service: Service, call: Call, task: str) -> tuple[int, int]:
     """(how many of the task's models were deleted, how many lost their task): those that are published, or that
     another task takes in, stay."""
-    models = service.store.find(MODEL, where={"task": task})
+    models = service.documents.find(MODEL, where={"task": task})
     used = _taken_in_elsewhere(service, task) if models else set()
     deleted = kept = 0
     for model in models:
         if model.get("ready") or model["id"] in used or call.data.get("delete_output_models") is False:
-            service.store.change(MODEL, model["id"], lambda one: {**one, "task": None, **touched(call)})
+            service.documents.change(MODEL, model["id"], lambda one: {**one, "task": None, **touched(call)})
             kept += 1
         else:
-            service.store.delete(Owner(model["id"], True))
-            deleted += service.store.remove(MODEL, model["id"])
+            service.events.delete(Owner(model["id"], True))
+            deleted += service.documents.remove(MODEL, model["id"])
     return deleted, kept
 
 
 def _taken_in_elsewhere(service: Service, task: str) -> set[Any]:
-    others = (one for one in service.store.find(TASK) if one["id"] != task)
+    others = (one for one in service.documents.find(TASK) if one["id"] != task)
     return {one.get("model") for other in others for one in other.get("models", {}).get("input") or ()}
 
 

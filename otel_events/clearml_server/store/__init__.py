@@ -1,6 +1,7 @@
-"""What tasks reported, kept for queries: scalar series, logs by time, reports, a summary of each task, small documents.
+"""What tasks reported, stored for queries: scalar series, logs by time, reports, a summary of each task; and small
+documents.
 
-``protocol`` says what a store does; ``SqliteStore`` is the one of one file. Times are epoch milliseconds UTC.
+``protocol`` says what a store does, ``SqliteStore`` does it in one file. Times are epoch milliseconds UTC.
 """
 
 from otel_events.clearml_server.store.keeper import Keeper
@@ -13,6 +14,7 @@ from otel_events.clearml_server.store.model import (
     TYPES,
     VECTOR,
     Added,
+    Axis,
     Bounds,
     Limits,
     Metrics,
@@ -23,9 +25,8 @@ from otel_events.clearml_server.store.model import (
     Series,
     Stats,
     Summary,
-    UniqueMetric,
 )
-from otel_events.clearml_server.store.protocol import Store
+from otel_events.clearml_server.store.protocol import Documents, Events, Retention
 from otel_events.clearml_server.store.sqlite import SqliteStore
 
 __all__ = [
@@ -37,7 +38,10 @@ __all__ = [
     "TYPES",
     "VECTOR",
     "Added",
+    "Axis",
     "Bounds",
+    "Documents",
+    "Events",
     "Keeper",
     "Limits",
     "Metrics",
@@ -45,10 +49,9 @@ __all__ = [
     "Page",
     "Position",
     "Removed",
+    "Retention",
     "Series",
     "SqliteStore",
     "Stats",
-    "Store",
     "Summary",
-    "UniqueMetric",
 ]

@@ -1,10 +1,12 @@
-"""The words of the store. Whose events: an owner, a task or a model. A series: one metric and variant of one type."""
+"""The words of the store. An owner is the task or the model that events are of; a series is one metric and variant of
+one type of event.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -20,32 +22,35 @@ TYPES = (SCALAR, VECTOR, IMAGE, PLOT, LOG)
 SINGLE_VALUE = -(2**31)
 """The iteration of a value that is no series (ClearML's ``report_single_value``)."""
 IGNORED_ITERATIONS = frozenset((":monitor:machine", ":monitor:gpu"))
-"""Metrics that a task's last iteration does not heed: the resource monitor counts seconds."""
+"""Metrics that a task's last iteration ignores: the resource monitor's iterations are seconds."""
 MAX_UNIQUE_METRICS = 2_000
 """(metric, variant) pairs with statistics for each owner; later ones are stored without."""
 MAX_SERIES = 50_000
 """Series of one owner; events of later ones are refused."""
 
+Axis = Literal["iter", "timestamp"]
+"""What orders the points of a series: the iteration, or the time of the event."""
 Metrics = Mapping[str, Collection[str]]
 """A filter: metric to its variants; no variants: all of them. An empty or absent filter takes everything."""
 
 
 class Owner(NamedTuple):
-    """Whose events: the task's id, or the model's with ``model``."""
+    """Whose events: the id of a task, or of a model where ``model`` is true."""
 
     id: str
     model: bool = False
 
 
 class Added(msgspec.Struct):
-    """What became of a batch: events taken, and refused ones counted by reason."""
+    """What became of a batch: how many events were stored, and how many were refused, by reason."""
 
     added: int
     refused: dict[str, int]
 
 
 class Stats(msgspec.Struct, array_like=True):
-    """Of every scalar received with a value, replaced points too. Iterations are 0 where an event had none."""
+    """Statistics of every scalar that was received with a value, replaced points too. Iterations are 0 where an event
+    had none."""
 
     value: float | int
     value_iter: int
@@ -83,7 +88,7 @@ class Series(msgspec.Struct):
 
 
 class Bounds(NamedTuple):
-    """Of the points of a series on one axis; None where there are none."""
+    """How many points a series has on one axis, the least and the greatest; None where there are none."""
 
     points: int
     low: float | int | None
@@ -91,7 +96,7 @@ class Bounds(NamedTuple):
 
 
 class Position(msgspec.Struct, array_like=True):
-    """Where a page of events ended: what comes after it is asked for with this.
+    """Where a page of events ended, which is where the next one begins.
 
     Events with an iteration (``at``) come first; those without follow, log lines last, by (time, number) = ``line``.
     """
@@ -101,7 +106,7 @@ class Position(msgspec.Struct, array_like=True):
 
 
 class Page(msgspec.Struct):
-    """Events, in order. ``total``: of all pages. ``end``: where the next page begins, None where nothing was found."""
+    """Events, in order. ``total``: of all pages. ``end``: where the next page begins, None for an empty first page."""
 
     events: list[dict[str, Any]]
     total: int
@@ -109,7 +114,7 @@ class Page(msgspec.Struct):
 
 
 class Summary(msgspec.Struct):
-    """What the events of an owner say about it. ``last_update``: when the last was received, None where none was."""
+    """What the events of an owner say about it. ``last_update``: when the last was received, None without events."""
 
     last_iteration: int = 0
     last_update: int | None = None
@@ -117,11 +122,6 @@ class Summary(msgspec.Struct):
     """{md5 of metric: {md5 of variant: value, min_value ...}}, in the order of the keys."""
     metric_stats: dict[str, dict[str, Any]] = {}
     """{md5 of metric: {"metric", "event_stats_by_type": {type: {"last_update"}}}}"""
-
-
-class UniqueMetric(NamedTuple):
-    metric: str
-    variant: str
 
 
 class Limits(NamedTuple):
@@ -132,7 +132,7 @@ class Limits(NamedTuple):
 
 
 class Removed(msgspec.Struct):
-    """What one step let go: owners and events by reason (age, bytes). ``more``: another step has more to do."""
+    """What one step of retention hid: owners, and events by reason (age, bytes). ``more``: another step is needed."""
 
     owners: list[Owner] = []
     events: dict[str, int] = {}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from otel_events.clearml_server.store.model import LOG, SCALAR, Page, Position, Series
+from otel_events.clearml_server.store.model import LOG, SCALAR, Axis, Page, Position, Series
 from otel_events.clearml_server.store.read import Events
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
@@ -32,9 +32,7 @@ _LINES = (
 class Paged:
     """One question for a page: which series, on which axis, in which direction."""
 
-    def __init__(
-        self, db: sqlite3.Connection, series: Sequence[Series], axis: Literal["iter", "timestamp"], descending: bool
-    ) -> None:
+    def __init__(self, db: sqlite3.Connection, series: Sequence[Series], axis: Axis, descending: bool) -> None:
         self._db = db
         self._series = series
         self._place = {s.id: n for n, s in enumerate(series)}
@@ -136,7 +134,7 @@ class Paged:
 def page(
     db: sqlite3.Connection,
     series: Sequence[Series],
-    axis: Literal["iter", "timestamp"],
+    axis: Axis,
     descending: bool,
     after: Position | None,
     limit: int,

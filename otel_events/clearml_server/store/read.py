@@ -1,4 +1,4 @@
-"""Questions to the file, each a range read or a group of one. Pure over a connection."""
+"""Series, summaries and rows as events, read over a connection; each query reads one range or one group."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from otel_events.clearml_server.store.model import (
     Series,
     Stats,
     Summary,
-    UniqueMetric,
     described,
     hashed,
 )
@@ -46,14 +45,14 @@ def series_of(
         " ORDER BY s.metric, s.variant, s.type",
         values,
     )
-    found = (_series(owner, row) for row in rows)
-    return [series for series in found if chosen(metrics, series.metric, series.variant)]
+    every = (_series(owner, row) for row in rows)
+    return [series for series in every if chosen(metrics, series.metric, series.variant)]
 
 
 def _series(owner: Owner, row: Sequence[Any]) -> Series:
     number, kind, metric, variant, events, top, time, received, revision, stats = row
-    known = None if stats is None else _STATS.decode(stats)
-    return Series(number, owner, TYPES[kind], metric, variant, events, top, time, received, revision, known)
+    statistics = None if stats is None else _STATS.decode(stats)
+    return Series(number, owner, TYPES[kind], metric, variant, events, top, time, received, revision, statistics)
 
 
 def chosen(metrics: Metrics | None, metric: str, variant: str) -> bool:
@@ -81,18 +80,6 @@ def summary(db: sqlite3.Connection, owner: Owner) -> Summary:
             by_type[series.type] = {"last_update": last}
     result.last_metrics = {metric: dict(sorted(of.items())) for metric, of in sorted(result.last_metrics.items())}
     return result
-
-
-def unique_metrics(db: sqlite3.Connection, owners: Sequence[Owner]) -> list[UniqueMetric]:
-    found: set[UniqueMetric] = set()
-    for owner in owners:
-        rows = db.execute(
-            "SELECT s.metric, s.variant FROM owner o JOIN series s ON s.owner = o.id"
-            " WHERE o.name = ? AND o.model = ? AND s.stats IS NOT NULL",
-            owner,
-        )
-        found.update(UniqueMetric(*row) for row in rows)
-    return sorted(found)
 
 
 class Events:

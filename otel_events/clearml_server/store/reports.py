@@ -22,37 +22,37 @@ def reports(
     db: sqlite3.Connection, series: Sequence[Series], newest: int | None, low: int | None, high: int | None
 ) -> list[dict[str, Any]]:
     """Events of each series by iteration, newest first; of one iteration in the order of their keys."""
-    events = Events(db, series)
-    found: list[dict[str, Any]] = []
+    rows_to_events = Events(db, series)
+    events: list[dict[str, Any]] = []
     for s in series:
         bottom = low
         if newest is not None:
-            kept = iterations(db, [s], newest, low, high, up=False)
-            if not kept:
+            greatest = iterations(db, [s], newest, low, high, up=False)
+            if not greatest:
                 continue
-            bottom = kept[-1]
+            bottom = greatest[-1]
         within = f"{_shown(s)} AND iter BETWEEN :low AND :high"
         rows = db.execute(f"{_SELECT} WHERE {within} ORDER BY iter DESC, key", _values(s, bottom, high))
-        found += [events.report(row) for row in rows]
-    return found
+        events += [rows_to_events.report(row) for row in rows]
+    return events
 
 
 def iterations(
     db: sqlite3.Connection, series: Sequence[Series], newest: int, low: int | None, high: int | None, up: bool
 ) -> list[int]:
     way = "ASC" if up else "DESC"
-    found: set[int] = set()
+    merged: set[int] = set()
     for s in series:
         within = f"{_shown(s)} AND iter BETWEEN :low AND :high"
         rows = db.execute(
             f"SELECT DISTINCT iter FROM report WHERE {within} ORDER BY iter {way} LIMIT :newest",
             _values(s, low, high) | {"newest": newest},
         )
-        found.update(row[0] for row in rows)
-    return sorted(found, reverse=not up)[:newest]
+        merged.update(row[0] for row in rows)
+    return sorted(merged, reverse=not up)[:newest]
 
 
-def span(db: sqlite3.Connection, series: Series) -> Bounds:
+def bounds(db: sqlite3.Connection, series: Series) -> Bounds:
     shown = _shown(series)
     if series.type == IMAGE:
         newest = f"SELECT max(iter) newest FROM report WHERE {shown} GROUP BY url"

@@ -1,15 +1,15 @@
-"""Scalar series: bounds, histograms, the newest value, single values."""
+"""Scalar series: bounds, histograms, and the points of one iteration."""
 
 from __future__ import annotations
 
 import sqlite3
 import struct
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from otel_events.clearml_server.store.model import SINGLE_VALUE, Bounds, Series
+from otel_events.clearml_server.store.model import SINGLE_VALUE, Axis, Bounds, Series
 from otel_events.clearml_server.store.read import Events
 
 _WIDEST = 1 << 61
@@ -61,7 +61,7 @@ def float32(value: float) -> float:
     return rounded
 
 
-def bounds(db: sqlite3.Connection, series: Series, axis: Literal["iter", "timestamp"]) -> Bounds:
+def bounds(db: sqlite3.Connection, series: Series, axis: Axis) -> Bounds:
     """Points on the axis, the least, the greatest. By iteration: three look-ups, at any number of points."""
     if axis == "timestamp":
         row = db.execute(
@@ -83,7 +83,7 @@ def bounds(db: sqlite3.Connection, series: Series, axis: Literal["iter", "timest
 
 
 def histogram(
-    db: sqlite3.Connection, series: Series, axis: Literal["iter", "timestamp"], interval: int
+    db: sqlite3.Connection, series: Series, axis: Axis, interval: int
 ) -> tuple[list[int], list[float | None]]:
     if axis == "iter" and interval == 1:
         rows = db.execute(
@@ -99,26 +99,15 @@ def histogram(
     return [int(row[0]) for row in rows], [row[1] for row in rows]
 
 
-def latest(
-    db: sqlite3.Connection, series: Sequence[Series], positive: bool
-) -> list[tuple[dict[str, Any], float] | None]:
-    """The point of each series' greatest iteration that has a value, with that value as float32."""
-    which = "q.value > 0" if positive else "q.value IS NOT NULL"
-    rows = db.execute(
-        f"SELECT {_COLUMNS} {_EACH} (SELECT q.iter FROM point q WHERE q.series = j.value AND q.slot = 0"
-        f" AND q.iter <> {SINGLE_VALUE} AND {which} ORDER BY q.iter DESC LIMIT 1)",
-        (_ids(series),),
-    ).fetchall()
+def points(db: sqlite3.Connection, series: Sequence[Series], iteration: int | None) -> list[dict[str, Any] | None]:
+    """The event of each series at that iteration; None for the greatest one that has a value."""
+    newest = (
+        "(SELECT q.iter FROM point q WHERE q.series = j.value AND q.slot = 0"
+        f" AND q.iter <> {SINGLE_VALUE} AND q.value IS NOT NULL ORDER BY q.iter DESC LIMIT 1)"
+    )
+    ids = msgspec.json.encode([s.id for s in series]).decode()
+    place = newest if iteration is None else str(int(iteration))
+    rows = db.execute(f"SELECT {_COLUMNS} {_EACH} {place}", (ids,)).fetchall()
     events = Events(db, series)
-    found = {row[0]: (events.point(row), float32(row[6])) for row in rows}
-    return [found.get(s.id) for s in series]
-
-
-def single_values(db: sqlite3.Connection, series: Sequence[Series]) -> list[dict[str, Any]]:
-    rows = db.execute(f"SELECT {_COLUMNS} {_EACH} {SINGLE_VALUE}", (_ids(series),)).fetchall()
-    events = Events(db, series)
-    return [events.point(row) for row in rows]
-
-
-def _ids(series: Sequence[Series]) -> str:
-    return msgspec.json.encode([s.id for s in series]).decode()
+    by_series = {row[0]: events.point(row) for row in rows}
+    return [by_series.get(s.id) for s in series]

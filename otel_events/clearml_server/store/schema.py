@@ -1,6 +1,6 @@
-"""The store's file: its tables, its connections, and how SQLite's errors are told.
+"""The store's file: its tables, its connections, and how SQLite's errors are explained.
 
-    owner     whose events; ``name`` NULL: deleted, nobody sees it, its rows go step by step
+    owner     whose events; ``name`` NULL: deleted, nobody sees it, its rows are freed in steps
     series    (owner, type, metric, variant), with exact counts and the statistics of scalars
     point     scalars, clustered by (series, slot, iter): a histogram is one range read
     report    plots, images, vectors, once for each (series, slot, iter, key)
@@ -18,12 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from otel_events.journal.schema import closed_on_error as closed_on_error
+from otel_events.journal import sqlite
 from otel_events.model.errors import StoreError
 
 APPLICATION_ID = 0x4F544553
 """``PRAGMA application_id``: OTES in ASCII."""
-BUSY_MS = 5_000
 _PAGE_SIZE = 8192
 _CACHE_KIB = 8192
 _CHECKPOINT_PAGES = 512
@@ -56,78 +55,60 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 VERSION = len(MIGRATIONS)
 
-_BUSY, _LOCKED, _READ_ONLY, _IO_ERROR, _CORRUPT, FULL, _CANT_OPEN, _NOT_A_DATABASE = 5, 6, 8, 10, 11, 13, 14, 26
-_NEXT: dict[int, str] = {
-    _BUSY: "another process holds it; end that process or wait, then try again",
-    _LOCKED: "another process holds it; end that process or wait, then try again",
-    _READ_ONLY: "give this user the right to write the file and its folder",
-    _IO_ERROR: "look at the disk (dmesg) and whether the file system is still mounted",
-    _CORRUPT: "the file is damaged; move it aside: a new one is made",
-    FULL: "the disk is full or the store at its size limit; nothing of this batch was kept: delete tasks, free space "
-    "or raise the limit, then send it again",
-    _CANT_OPEN: "see that the folder exists and that this user may read and write it",
-    _NOT_A_DATABASE: "the file is not a store; name another file",
+_ADVICE: dict[int, str] = {
+    **sqlite.ADVICE,
+    sqlite.CORRUPT: "the file is damaged; move it aside: a new one is made",
+    sqlite.FULL: "the disk is full or the store at its size limit; nothing of this batch was kept: delete tasks, free "
+    "space or raise the limit, then send it again",
+    sqlite.NOT_A_DATABASE: "the file is not a store; name another file",
 }
 
 
 @contextmanager
-def told(path: Path, doing: str) -> Iterator[None]:
+def explained(path: Path, doing: str) -> Iterator[None]:
     """Every error of SQLite inside becomes a StoreError that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        step = _NEXT.get((getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF, "if it comes again, report it")
+        step = _ADVICE.get(sqlite.code(error), "if it comes again, report it")
         raise StoreError(f"cannot {doing} {path}: {error}; {step}") from error
 
 
 def connect(path: Path, mode: Literal["rwc", "ro"], cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
     """A connection in autocommit: transactions are begun by hand."""
-    quoted = path.absolute().as_uri()
-    db = sqlite3.connect(f"{quoted}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
-    with closed_on_error(db):
-        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    db = sqlite.open_file(path, mode)
+    with sqlite.closed_on_error(db):
+        db.execute(f"PRAGMA busy_timeout = {sqlite.BUSY_MS}")
         db.execute(f"PRAGMA cache_size = -{cache_kib}")
         db.execute("PRAGMA temp_store = MEMORY")
     return db
 
 
 def prepare(db: sqlite3.Connection, durability: Literal["full", "normal"]) -> None:
-    """Settings of the writer's connection; the tables are made or upgraded where need be."""
+    """Set up the writer's connection; create or upgrade the tables where need be.
+
+    Raises:
+        StoreError: A later version of this package made the file.
+    """
     db.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute(f"PRAGMA synchronous = {durability.upper()}")
     db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    db.execute("PRAGMA secure_delete = OFF")
-    found = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if found > VERSION:
-        raise StoreError(f"the store was made by a later otel_events (version {found}); upgrade, or name another file")
-    if found < VERSION:
-        _migrate(db, found)
+    db.execute("PRAGMA secure_delete = OFF")  # otherwise every freed page would be written once more
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise StoreError(
+            f"the store was made by a later otel_events (version {version}); upgrade, or name another file"
+        )
+    sqlite.migrate(db, MIGRATIONS, APPLICATION_ID)
 
 
-def _migrate(db: sqlite3.Connection, found: int) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for step in MIGRATIONS[found:]:
-            for statement in step:
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute("COMMIT")
-    except BaseException:
-        rollback(db)
-        raise
-
-
-def rollback(db: sqlite3.Connection) -> None:
-    """End a failed transaction, if SQLite has not done so itself."""
-    if db.in_transaction:
-        db.execute("ROLLBACK")
+def limit_size(db: sqlite3.Connection, max_bytes: int) -> None:
+    """The file grows to ``max_bytes`` and a quarter at most. Retention works towards ``max_bytes``; the quarter is the
+    room that it needs to keep up while batches come in."""
+    db.execute(f"PRAGMA max_page_count = {max(64, (max_bytes + max_bytes // 4) // sqlite.page_size(db))}")
 
 
 def used_bytes(db: sqlite3.Connection) -> int:
-    """Of pages that hold something; freed ones are filled again before the file grows."""
-    pages, free, size = (
-        int(db.execute(f"PRAGMA {of}").fetchone()[0]) for of in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
+    """Bytes of pages that hold something; freed ones are filled again before the file grows."""
+    return sqlite.used_pages(db) * sqlite.page_size(db)

@@ -16,8 +16,8 @@ Event = dict[str, Any]
 
 
 def everything(store: SqliteStore) -> list[Event]:
-    series = store.series([TASK])
-    page = store.page(series, limit=100_000)
+    series = store.events.series([TASK])
+    page = store.events.page(series, limit=100_000)
     assert page.total == len(page.events) == sum(one.events for one in series)
     return page.events
 
@@ -31,19 +31,20 @@ def canonical(found: list[Event]) -> list[str]:
 def test_what_is_read_is_the_last_of_each_key_and_every_line(batches: list[list[Event]]) -> None:
     with fresh() as store:
         for batch in batches:
-            assert store.add(batch, worker="w", now_ms=NOW).added == len(batch)
+            assert store.events.add(batch, worker="w", now_ms=NOW).added == len(batch)
         assert canonical(everything(store)) == canonical(kept([event for batch in batches for event in batch]))
 
 
 @given(st.lists(scalars, max_size=12), st.integers(1, 12))
 def test_batches_make_no_difference_to_events_and_counts(sent: list[Event], size: int) -> None:
     with fresh() as one, fresh() as many:
-        one.add(sent, worker="w", now_ms=NOW)
+        one.events.add(sent, worker="w", now_ms=NOW)
         for start in range(0, len(sent), size):
-            many.add(sent[start : start + size], worker="w", now_ms=NOW)
+            many.events.add(sent[start : start + size], worker="w", now_ms=NOW)
         assert canonical(everything(one)) == canonical(everything(many))
         fields = [
-            [(s.metric, s.variant, s.events, s.top, s.time) for s in store.series([TASK])] for store in (one, many)
+            [(s.metric, s.variant, s.events, s.top, s.time) for s in store.events.series([TASK])]
+            for store in (one, many)
         ]
         assert fields[0] == fields[1]
 
@@ -52,14 +53,14 @@ def test_batches_make_no_difference_to_events_and_counts(sent: list[Event], size
 def test_statistics_are_of_every_value_received(batches: list[list[Event]]) -> None:
     with fresh() as store:
         for batch in batches:
-            store.add(batch, worker="w", now_ms=NOW)
+            store.events.add(batch, worker="w", now_ms=NOW)
         received: dict[tuple[str, str], list[tuple[int, float]]] = {}
         for event in (event for batch in batches for event in batch):
             if event["value"] is not None:
                 received.setdefault((event["metric"], event["variant"]), []).append(
                     (returned(event).get("iter") or 0, _stored(event["value"]))
                 )
-        found = {(s.metric, s.variant): s.stats for s in store.series([TASK], (SCALAR,)) if s.stats}
+        found = {(s.metric, s.variant): s.stats for s in store.events.series([TASK], (SCALAR,)) if s.stats}
         assert found.keys() == received.keys()
         for name, stats in found.items():
             values = [value for _, value in received[name]]
@@ -78,16 +79,16 @@ def test_names_that_join_to_the_same_text_are_different_series(store: SqliteStor
         point | {"metric": "a-b", "variant": "c", "value": 1},
         point | {"metric": "a", "variant": "b-c", "value": 2},
     ]
-    store.add(sent, worker="w", now_ms=NOW)
+    store.events.add(sent, worker="w", now_ms=NOW)
     assert [event["value"] for event in everything(store)] == [2, 1]
     assert key(sent[0]) != key(sent[1])
 
 
 def test_a_model_and_a_task_of_one_id_are_two(store: SqliteStore) -> None:
     point = {"type": SCALAR, "task": "t", "metric": "m", "variant": "v", "iter": 1, "timestamp": NOW}
-    store.add([point | {"value": 1}, point | {"value": 2, "model_event": True}], worker="w", now_ms=NOW)
-    [task], [model] = store.series([TASK]), store.series([Owner("t", model=True)])
-    assert [store.page([one]).events[0]["value"] for one in (task, model)] == [1, 2]
+    store.events.add([point | {"value": 1}, point | {"value": 2, "model_event": True}], worker="w", now_ms=NOW)
+    [task], [model] = store.events.series([TASK]), store.events.series([Owner("t", model=True)])
+    assert [store.events.page([one]).events[0]["value"] for one in (task, model)] == [1, 2]
 
 
 def test_the_summary_of_a_task(store: SqliteStore) -> None:
@@ -95,9 +96,9 @@ def test_the_summary_of_a_task(store: SqliteStore) -> None:
         return {"type": SCALAR, "task": "t", "metric": metric, "variant": "v", "iter": iteration, "value": value} | more
 
     first = [point("m", 0, 10), point("m", 1, 9), point(":monitor:machine", 900, 1)]
-    store.add(first, worker="w", now_ms=NOW)
-    store.add([point("m", 0, 100), point("m", 7, -3, x_axis_label="Epoch")], worker="w", now_ms=NOW + 5)
-    summary = store.summary(TASK)
+    store.events.add(first, worker="w", now_ms=NOW)
+    store.events.add([point("m", 0, 100), point("m", 7, -3, x_axis_label="Epoch")], worker="w", now_ms=NOW + 5)
+    summary = store.events.summary(TASK)
     assert (summary.last_iteration, summary.last_update) == (7, NOW + 5)
     assert list(summary.last_metrics) == sorted(summary.last_metrics)
     assert summary.last_metrics["6f8f57715090da2632453988d9a1501b"] == {
@@ -120,17 +121,17 @@ def test_the_summary_of_a_task(store: SqliteStore) -> None:
         "metric": "m",
         "event_stats_by_type": {SCALAR: {"last_update": NOW + 5}},
     }
-    assert store.summary(Owner("nobody")) == Summary()
+    assert store.events.summary(Owner("nobody")) == Summary()
 
 
 def test_an_older_iteration_in_a_later_batch_is_not_the_newest_value(store: SqliteStore) -> None:
     for iteration, value in ((5, 1.0), (2, 2.0), (5, 3.0)):
         event = {"type": SCALAR, "task": "t", "metric": "m", "variant": "v", "iter": iteration, "value": value}
-        store.add([event], worker="w", now_ms=NOW)
-    [series] = store.series([TASK])
+        store.events.add([event], worker="w", now_ms=NOW)
+    [series] = store.events.series([TASK])
     assert series.stats is not None
     assert (series.stats.value, series.stats.value_iter) == (3.0, 5)
-    assert [newest and newest[0]["value"] for newest in store.latest([series])] == [3.0]
+    assert [newest and newest["value"] for newest in store.events.points([series])] == [3.0]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_one_bad_event_is_refused_and_the_others_are_kept(
     store: SqliteStore, fields: dict[str, object], reason: str
 ) -> None:
     good = {"type": SCALAR, "task": "t", "metric": "m", "variant": "v", "iter": 1, "value": 0.1, "timestamp": NOW}
-    added = store.add([good, good | fields, good | {"iter": 2}], worker="w", now_ms=NOW)
+    added = store.events.add([good, good | fields, good | {"iter": 2}], worker="w", now_ms=NOW)
     assert (added.added, added.refused) == (2, {reason: 1})
     assert [event["iter"] for event in everything(store)] == [1, 2]
 
@@ -175,25 +176,25 @@ def test_lone_surrogates_are_refused_in_every_text(store: SqliteStore) -> None:
     for fields in ({"worker": "\ud800"}, {"x_axis_label": "\ud800"}, {"variant": "\ud800"}):
         event: Event = {"type": SCALAR, "task": "t", "metric": "m", "variant": "v", "iter": 1, "value": 1}
         event |= fields
-        assert store.add([event], worker="w", now_ms=NOW).refused == {"the event cannot be written as JSON": 1}
-    assert store.series([TASK]) == []
+        assert store.events.add([event], worker="w", now_ms=NOW).refused == {"the event cannot be written as JSON": 1}
+    assert store.events.series([TASK]) == []
 
 
 def test_ten_thousand_metrics_each_with_its_events_and_two_thousand_with_statistics(store: SqliteStore) -> None:
     sent = [
         {"type": SCALAR, "task": "t", "metric": f"m{n}", "variant": "v", "iter": 0, "value": n} for n in range(10_000)
     ]
-    assert store.add(sent, worker="w", now_ms=NOW).added == 10_000
-    assert len(store.series([TASK])) == 10_000
-    assert len(store.summary(TASK).last_metrics) == 2_000
-    assert len(store.latest(store.series([TASK]))) == 10_000
+    assert store.events.add(sent, worker="w", now_ms=NOW).added == 10_000
+    assert len(store.events.series([TASK])) == 10_000
+    assert len(store.events.summary(TASK).last_metrics) == 2_000
+    assert len(store.events.points(store.events.series([TASK]))) == 10_000
 
 
 def test_a_large_plot_comes_back_whole_with_its_links(store: SqliteStore) -> None:
     text = json.dumps({"layout": {"images": [{"source": "https://files/x.png"}]}, "data": list(range(100_000))})
     plot = {"type": "plot", "task": "t", "metric": "p", "variant": "v", "iter": 1, "plot_str": text, "timestamp": NOW}
-    store.add([plot], worker="w", now_ms=NOW)
-    [found] = store.reports(store.series([TASK]))
+    store.events.add([plot], worker="w", now_ms=NOW)
+    [found] = store.events.reports(store.events.series([TASK]))
     assert found["plot_str"] == text
     assert (found["plot_len"], found["source_urls"]) == (len(text), ["https://files/x.png"])
 
@@ -201,8 +202,8 @@ def test_a_large_plot_comes_back_whole_with_its_links(store: SqliteStore) -> Non
 def test_times_and_workers_that_are_missing_are_filled_in(store: SqliteStore) -> None:
     own: Event = {"type": LOG, "task": "t", "msg": "b", "ts": 5, "worker": "own"}
     sent: list[Event] = [{"type": LOG, "task": "t", "msg": "a"}, own]
-    store.add(sent, worker="w", now_ms=NOW)
-    page, _ = store.log(TASK, descending=True)
+    store.events.add(sent, worker="w", now_ms=NOW)
+    page, _ = store.events.log(TASK, descending=True)
     assert [(line["timestamp"], line["worker"], line["@timestamp"]) for line in page.events] == [
         (NOW, "w", "2023-11-14T22:13:20.000Z"),
         (5, "own", "2023-11-14T22:13:20.000Z"),

@@ -35,9 +35,9 @@ def get_task_events(service: Service, call: Call) -> dict[str, Any]:
     owner = one_owner(service, call)
     state = _events_state(call, owner)
     kinds = () if state.type == "*" else (state.type,)
-    series = service.store.series([owner], kinds, state.metrics)
+    series = service.events.series([owner], kinds, state.metrics)
     limit = bounded(call.data["batch_size"], MAX_BATCH)
-    page = service.store.page(series, descending=state.descending, after=state.after, limit=limit)
+    page = service.events.page(series, descending=state.descending, after=state.after, limit=limit)
     state.after = page.end
     return {
         "returned": len(page.events),
@@ -65,7 +65,7 @@ def get_task_log(service: Service, call: Call) -> dict[str, Any]:
     data = call.data
     earlier = data["navigate_earlier"]
     start = data.get("from_timestamp")
-    page, _ = service.store.log(
+    page, _ = service.events.log(
         one_owner(service, call),
         descending=earlier,
         after=None if start is None else (start, _before(earlier)),
@@ -113,7 +113,7 @@ def _old_log(service: Service, call: Call, walk_down: bool, show_down: bool) -> 
             raise invalid_scroll(scroll_id)
         walk_down, after = state.descending, state.after
     limit = bounded(call.data["batch_size"], MAX_BATCH)
-    page, end = service.store.log(owner, descending=walk_down, after=after, limit=limit)
+    page, end = service.events.log(owner, descending=walk_down, after=after, limit=limit)
     if page.events:
         scroll_id = service.scrolls.put(LogScroll(owner, walk_down, end), scroll_id)
     else:
@@ -154,7 +154,7 @@ def _template(text: str) -> list[tuple[str, str | None]]:
 def _all_lines(service: Service, owner: Owner) -> Iterator[dict[str, Any]]:
     after = None
     while True:
-        page, after = service.store.log(owner, descending=False, after=after, limit=MAX_BATCH)
+        page, after = service.events.log(owner, descending=False, after=after, limit=MAX_BATCH)
         if not page.events:
             return
         yield from page.events
@@ -179,7 +179,7 @@ def clear_task_log(service: Service, call: Call) -> dict[str, Any]:
     data = call.data
     owner = service.unlocked(Owner(data["task"]), data["allow_locked"])
     seconds = data.get("threshold_sec")
-    deleted = service.store.clear_log(
+    deleted = service.retention.clear_log(
         owner,
         before_ms=call.now_ms - seconds * 1000 if seconds else None,
         include=texts("include_metrics", data.get("include_metrics")),
@@ -190,9 +190,9 @@ def clear_task_log(service: Service, call: Call) -> dict[str, Any]:
 
 def delete_for_task(service: Service, call: Call) -> dict[str, Any]:
     owner = service.unlocked(Owner(call.data["task"]), call.data["allow_locked"])
-    return {"deleted": service.store.delete(owner, keep_summary=True)}
+    return {"deleted": service.events.delete(owner, keep_summary=True)}
 
 
 def delete_for_model(service: Service, call: Call) -> dict[str, Any]:
     owner = service.unlocked(Owner(call.data["model"], model=True), call.data["allow_locked"])
-    return {"deleted": service.store.delete(owner, keep_summary=True)}
+    return {"deleted": service.events.delete(owner, keep_summary=True)}

@@ -64,8 +64,8 @@ def _page(service: Service, call: Call, kind: str) -> dict[str, Any]:
 
 def _begin(service: Service, owner: Owner, kind: str, chosen: Metrics) -> _Task:
     variants = []
-    for series in service.store.series([owner], (kind,), chosen):
-        gone = service.store.overwritten(series) if kind == IMAGE else None
+    for series in service.events.series([owner], (kind,), chosen):
+        gone = service.events.overwritten(series) if kind == IMAGE else None
         variants.append(_Variant(series, _NONE if gone is None else gone + 1))
     return _Task(owner, variants)
 
@@ -83,7 +83,7 @@ def _turn(service: Service, task: _Task, count: int, earlier: bool) -> list[dict
     events: dict[int, list[dict[str, Any]]] = {iteration: [] for iteration in sorted(iterations, reverse=True)}
     for variant in task.variants:
         bottom = max(task.low, variant.from_iter)
-        for event in one_each(service.store.reports([variant.series], low=bottom, high=task.high)):
+        for event in one_each(service.events.reports([variant.series], low=bottom, high=task.high)):
             if event["iter"] in events:
                 events[event["iter"]].append(event)
     return [{"iter": iteration, "events": of} for iteration, of in events.items()]
@@ -95,7 +95,7 @@ def _iterations(
     found: set[int] = set()
     for variant in variants:
         bottom = variant.from_iter if low is None else max(low, variant.from_iter)
-        found.update(service.store.iterations([variant.series], newest=count, low=bottom, high=high, up=up))
+        found.update(service.events.iterations([variant.series], newest=count, low=bottom, high=high, up=up))
     return sorted(found, reverse=not up)[:count]
 
 

@@ -45,8 +45,8 @@ _PLOTS_OF_TASK = _Question(PLOT, _by_task, 1_000, "plots")
 
 def get_task_plots(service: Service, call: Call) -> dict[str, Any]:
     """The newest ``iters`` iterations of each variant."""
-    series = service.store.series([one_owner(service, call)], (PLOT,), metrics_filter(call))
-    plots = service.store.reports(series, newest=call.data["iters"])
+    series = service.events.series([one_owner(service, call)], (PLOT,), metrics_filter(call))
+    plots = service.events.reports(series, newest=call.data["iters"])
     return {"plots": plots, "returned": len(plots), "total": len(plots), "scroll_id": None}
 
 
@@ -110,7 +110,7 @@ def _paged(service: Service, call: Call, asked: list[Owner], question: _Question
     chosen = metrics_filter(call)
     events: list[Event] = []
     for owner in asked:
-        events += _newest(service, service.store.series([owner], (kind,), chosen), state.iters, question.group)
+        events += _newest(service, service.events.series([owner], (kind,), chosen), state.iters, question.group)
     events.sort(key=_iteration, reverse=True)
     page = events[state.given : state.given + question.page]
     state = PlotsScroll(asked, kind, state.iters, state.given + len(page))
@@ -142,9 +142,9 @@ def _newest(service: Service, series: Sequence[Series], iters: int, group: Group
         groups.setdefault(group(one), []).append(one)
     events = []
     for members in groups.values():
-        kept = set(service.store.iterations(members, newest=iters))
+        kept = set(service.events.iterations(members, newest=iters))
         if kept:
-            events += [event for event in service.store.reports(members, low=min(kept)) if event["iter"] in kept]
+            events += [event for event in service.events.reports(members, low=min(kept)) if event["iter"] in kept]
     return events
 
 

@@ -99,12 +99,12 @@ def _state(service: Service, call: Call, kind: str, owner: Owner) -> tuple[Sampl
 
 def _spots(service: Service, kind: str, owner: Owner, metric: str, current_only: bool) -> list[_Spot]:
     grouped: dict[tuple[str, str], list[Series]] = {}
-    for series in service.store.series([owner], (kind,), {metric: ()} if current_only else None):
+    for series in service.events.series([owner], (kind,), {metric: ()} if current_only else None):
         name = (series.metric, series.variant if kind == IMAGE else "")
         grouped.setdefault(name, []).append(series)
     spots = []
     for name, group in sorted(grouped.items()):
-        spans = [span for span in map(service.store.span, group) if span.points]
+        spans = [span for span in service.events.bounds(group, "iter") if span.points]
         if spans:
             low, high = min(int(of.low or 0) for of in spans), max(int(of.high or 0) for of in spans)
             spots.append(_Spot(name, group[:_MAX_VARIANTS], low, high))
@@ -145,17 +145,17 @@ def _neighbour(
 
 
 def _has(service: Service, spot: _Spot, at: int) -> bool:
-    return at >= spot.low and bool(service.store.iterations(spot.series, newest=1, low=at, high=at))
+    return at >= spot.low and bool(service.events.iterations(spot.series, newest=1, low=at, high=at))
 
 
 def _beyond(service: Service, spot: _Spot, at: int, earlier: bool) -> int | None:
     """The iteration of the spot that is nearest to ``at`` on that side."""
     low, high = (spot.low, at - 1) if earlier else (max(spot.low, at + 1), None)
-    return _first(service.store.iterations(spot.series, newest=1, low=low, high=high, up=not earlier))
+    return _first(service.events.iterations(spot.series, newest=1, low=low, high=high, up=not earlier))
 
 
 def _newest(service: Service, spot: _Spot, iteration: int | None) -> int | None:
-    return _first(service.store.iterations(spot.series, newest=1, low=spot.low, high=iteration))
+    return _first(service.events.iterations(spot.series, newest=1, low=spot.low, high=iteration))
 
 
 def _first(found: Iterable[int]) -> int | None:
@@ -163,4 +163,4 @@ def _first(found: Iterable[int]) -> int | None:
 
 
 def _events(service: Service, spot: _Spot, at: int) -> list[dict[str, Any]]:
-    return [event for series in spot.series for event in one_each(service.store.reports([series], low=at, high=at))]
+    return [event for series in spot.series for event in one_each(service.events.reports([series], low=at, high=at))]

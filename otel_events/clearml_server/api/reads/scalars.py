@@ -18,9 +18,9 @@ from otel_events.clearml_server.api.reads.asked import (
 )
 from otel_events.clearml_server.api.reads.intervals import intervals
 from otel_events.clearml_server.api.reads.scrolls import packed, unpacked
-from otel_events.clearml_server.store import SCALAR, VECTOR, Metrics, Owner, Position
-from otel_events.clearml_server.store.protocol import Axis
+from otel_events.clearml_server.store import SCALAR, SINGLE_VALUE, VECTOR, Axis, Metrics, Owner, Position
 from otel_events.clearml_server.store.read import iso
+from otel_events.clearml_server.store.scalars import float32
 
 RAW_BATCH, MAX_RAW_BATCH = 10_000, 200_000
 _PAGE = 500
@@ -48,21 +48,21 @@ def multi_task_scalar_metrics_iter_histogram(service: Service, call: Call) -> di
 
 def _histograms(service: Service, owner: Owner, call: Call, chosen: Metrics) -> Lines:
     """{metric: {variant: {name, x, y}}} of one owner, by name."""
-    store = service.store
+    events = service.events
     axis = _axis(call.data["key"])
-    series = store.series([owner], (SCALAR,), chosen)
-    bounds = store.bounds(series, axis)
+    series = events.series([owner], (SCALAR,), chosen)
+    bounds = events.bounds(series, axis)
     lines: Lines = {}
-    for one, of, width in zip(series, bounds, intervals(bounds, call.data["samples"]), strict=True):
+    for single, of, width in zip(series, bounds, intervals(bounds, call.data["samples"]), strict=True):
         if not of.points:
             continue
-        x, y = store.histogram(one, axis, width)
-        line: dict[str, Any] = {"name": one.variant, "x": x, "y": y}
+        x, y = events.histogram(single, axis, width)
+        line: dict[str, Any] = {"name": single.variant, "x": x, "y": y}
         if call.data["key"] == "iso_time":
             line["x"] = [iso(ms) for ms in x]
-        if one.stats is not None and one.stats.label is not None:
-            line["x_axis_label"] = one.stats.label
-        lines.setdefault(one.metric, {})[one.variant] = line
+        if single.stats is not None and single.stats.label is not None:
+            line["x_axis_label"] = single.stats.label
+        lines.setdefault(single.metric, {})[single.variant] = line
     return lines
 
 
@@ -88,9 +88,9 @@ def scalar_metrics_iter_raw(service: Service, call: Call) -> dict[str, Any]:
     owner = one_owner(service, call)
     state = _raw_state(call, owner)
     chosen = {state.metric: state.variants}
-    series = service.store.series([owner], (SCALAR,), chosen)
+    series = service.events.series([owner], (SCALAR,), chosen)
     axis = _axis(state.key)
-    page = service.store.page(series, axis=axis, after=state.after, limit=state.batch, numbered_only=True)
+    page = service.events.page(series, axis=axis, after=state.after, limit=state.batch, numbered_only=True)
     state.after = page.end
     lines: dict[str, dict[str, list[Any]]] = {}
     for event in page.events:
@@ -136,8 +136,8 @@ def get_scalar_metric_data(service: Service, call: Call) -> dict[str, Any]:
         if state is None or state.owner != owner:
             raise invalid_scroll(scroll_id)
         metric, after = state.metric, state.after
-    series = service.store.series([owner], (SCALAR,), {metric: ()})
-    page = service.store.page(series, descending=True, after=after, limit=_PAGE)
+    series = service.events.series([owner], (SCALAR,), {metric: ()})
+    page = service.events.page(series, descending=True, after=after, limit=_PAGE)
     if not page.events:
         service.scrolls.clear(scroll_id)
         scroll_id = EMPTY_SCROLL
@@ -149,43 +149,43 @@ def get_scalar_metric_data(service: Service, call: Call) -> dict[str, Any]:
 
 
 def get_task_single_value_metrics(service: Service, call: Call) -> dict[str, Any]:
-    asked = owners(service, call, call.data["tasks"])
-    names = named(service, asked)
+    tasks = owners(service, call, call.data["tasks"])
+    names = named(service, tasks)
     chosen = metrics_filter(call)
-    found = []
-    for owner in asked:
-        events = service.store.single_values(service.store.series([owner], (SCALAR,), chosen))
+    answers = []
+    for owner in tasks:
+        points = service.events.points(service.events.series([owner], (SCALAR,), chosen), SINGLE_VALUE)
         fields = ("metric", "variant", "value", "timestamp")
-        values = [{name: event.get(name) for name in fields} for event in events]
+        values = [{name: event.get(name) for name in fields} for event in points if event is not None]
         if values:
-            found.append({"task": owner.id, "task_name": names[owner], "values": values})
-    return {"tasks": found}
+            answers.append({"task": owner.id, "task_name": names[owner], "values": values})
+    return {"tasks": answers}
 
 
 def get_task_latest_scalar_values(service: Service, call: Call) -> dict[str, Any]:
     owner = one_owner(service, call)
-    every = service.store.series([owner])
-    series = [one for one in every if one.type == SCALAR]
+    every = service.events.series([owner])
+    scalars = [series for series in every if series.type == SCALAR]
     metrics: dict[str, list[dict[str, Any]]] = {}
-    for one, newest in zip(series, service.store.latest(series), strict=True):
+    for series, newest in zip(scalars, service.events.points(scalars), strict=True):
         if newest is not None:
-            value = newest[1]
-            metrics.setdefault(one.metric, []).append(
-                {"name": one.variant, "last_value": value, "last_10_value": value}
+            value = float32(newest["value"])
+            metrics.setdefault(series.metric, []).append(
+                {"name": series.variant, "last_value": value, "last_10_value": value}
             )
     return {
         "metrics": [{"name": name, "variants": variants} for name, variants in metrics.items()],
-        "last_iter": max((one.top for one in every if one.top is not None), default=0),
+        "last_iter": max((series.top for series in every if series.top is not None), default=0),
         "name": None,
         "status": "created",  # as the recorded server says of every task, and of its name nothing
-        "last_timestamp": max((one.received for one in series), default=0),
+        "last_timestamp": max((series.received for series in scalars), default=0),
     }
 
 
 def vector_metrics_iter_histogram(service: Service, call: Call) -> dict[str, Any]:
     metric, variant = call.data["metric"], call.data["variant"]
-    series = service.store.series([one_owner(service, call)], (VECTOR,), {metric: (variant,)})
-    events = service.store.reports(series, newest=_MANY)[::-1]
+    series = service.events.series([one_owner(service, call)], (VECTOR,), {metric: (variant,)})
+    events = service.events.reports(series, newest=_MANY)[::-1]
     return {
         "metric": metric,
         "variant": variant,
