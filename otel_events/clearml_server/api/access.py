@@ -63,12 +63,12 @@ class Access:
 
     def _by_key(self, given: str) -> User:
         try:
-            key, found, secret = b64decode(given.strip(), validate=True).decode().partition(":")
+            key, colon, secret = b64decode(given.strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError, ValueError):
-            key, found, secret = "", "", ""
+            key, colon, secret = "", "", ""
         expected = self._credentials.get(key, "") if self._credentials else secret
         same = hmac.compare_digest(secret.encode(), expected.encode())
-        if not (key and found and secret and expected and same):
+        if not (key and colon and secret and expected and same):
             raise ApiError(401, 22, "Unauthorized (invalid credentials) (failed to locate provided credentials)")
         return User(uuid.uuid5(uuid.NAMESPACE_OID, key).hex, key[:50])
 
@@ -108,10 +108,10 @@ class Access:
 
 def _cookie(header: str) -> str:
     try:
-        found = SimpleCookie(header).get(COOKIE)
+        cookie = SimpleCookie(header).get(COOKIE)
     except CookieError:
         return ""
-    return found.value if found else ""
+    return cookie.value if cookie else ""
 
 
 def signing_key(documents: Documents) -> bytes:

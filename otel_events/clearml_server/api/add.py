@@ -43,10 +43,10 @@ def _add(service: Service, call: Call, events: Sequence[dict[str, Any]]) -> Mapp
     taken, refused = _Sorting(service).sort_out(events)
     added = 0
     if taken:
-        kept = service.events.add(taken, worker=call.worker, now_ms=call.now_ms)
-        added = kept.added
-        refused.update(kept.refused)
-        if kept.refused:
+        stored = service.events.add(taken, worker=call.worker, now_ms=call.now_ms)
+        added = stored.added
+        refused.update(stored.refused)
+        if stored.refused:
             taken = [event for event in taken if _can_be_told(event)]
     if refused:
         service.refused(refused.total())
@@ -114,19 +114,19 @@ class _Sorting:
             return NO_TASK
         if type(name) is not str:
             return f"Invalid {'model' if model else 'task'} id {str(name)[:SHOWN]}"
-        known = self._settings.get(name)
-        if known is None:
+        settings = self._settings.get(name)
+        if settings is None:
             self._settings[name] = (model, allow_locked)
             self._obstacles[name] = self._look_up(Owner(name, model), allow_locked)
-        elif known[0] != model:
+        elif settings[0] != model:
             raise failed_validation(f"Inconsistent model_event setting in the passed events): tasks=({name[:SHOWN]}")
-        elif known[1] != allow_locked:
+        elif settings[1] != allow_locked:
             raise failed_validation(f"Inconsistent allow_locked setting in the passed events for {name[:SHOWN]}")
         return self._obstacles[name]
 
     def _look_up(self, owner: Owner, allow_locked: bool) -> str:
-        found = self._service.document(owner)
-        if found is not None and (allow_locked or not is_locked(owner, found)):
+        document = self._service.document(owner)
+        if document is not None and (allow_locked or not is_locked(owner, document)):
             return ""
         return f"Invalid {'model' if owner.model else 'task'} id {owner.id[:SHOWN]}"
 

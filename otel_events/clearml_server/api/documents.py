@@ -1,5 +1,5 @@
-"""What tasks, projects, models and queues have in common: documents of the store that are made, found, changed and
-shown in part. Times are those of the server, as ISO 8601 with an offset.
+"""What tasks, projects, models and queues have in common: they are documents of the store, which are created, searched,
+changed and shown in part. Times are those of the server, as ISO 8601 with an offset.
 """
 
 from __future__ import annotations
@@ -28,11 +28,7 @@ QUERY = (
     *(Field("size", int, low=1), Field("refresh_scroll", bool)),
     *(Field("name"), Field("tags", list), Field("system_tags", list), Field("search_hidden", bool, default=False)),
 )
-"""What every get_all takes. Fields that a document has are taken as filters too."""
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
+"""Fields that every get_all takes. Fields of the documents are taken as filters too."""
 
 
 def iso(now_ms: int) -> str:
@@ -45,76 +41,87 @@ def touched(call: Call) -> Document:
     return {"last_update": now, "last_change": now, "last_changed_by": call.user}
 
 
-def made(call: Call, name: str) -> Document:
-    """The beginning of every document."""
+def fresh(call: Call, name: str) -> Document:
+    """The fields that every new document begins with."""
     now = iso(call.now_ms)
-    first = {"id": new_id(), "company": call.company, "user": call.user, "name": name, "created": now}
+    first = {"id": uuid.uuid4().hex, "company": call.company, "user": call.user, "name": name, "created": now}
     return {**first, "tags": [], "system_tags": [], **touched(call)}
 
 
-def given(call: Call, names: Iterable[str]) -> Document:
-    """Those of the fields that the call has."""
+def sent_fields(call: Call, names: Iterable[str]) -> Document:
+    """Those of the named fields that the call has."""
     return {name: call.data[name] for name in names if call.data.get(name) is not None}
 
 
 def change(
     service: Service, kind: str, key: str, update: Callable[[Document], Document], unknown: Callable[[], ApiError]
 ) -> Document:
-    """Read, update, write one document as one step; ``unknown`` where there is none."""
-    found = service.documents.change(kind, key, update)
-    if found is None:
+    """Read, update and write one document as one step.
+
+    Args:
+        service: The service.
+        kind: The kind of document.
+        key: Its id.
+        update: Gives the new document for the old one.
+        unknown: Gives the error to raise where there is no such document.
+
+    Returns:
+        The changed document.
+    """
+    changed = service.documents.change(kind, key, update)
+    if changed is None:
         raise unknown()
-    return found
+    return changed
 
 
-def artifacts(told: Any) -> list[Document]:
-    """Those that have a key; what does not tell its mode is an output, as clients take for granted."""
-    entries = told if isinstance(told, list) else ()
-    return [{"mode": OUTPUT, **one} for one in entries if isinstance(one, dict) and one.get("key")]
+def artifacts(sent: Any) -> list[Document]:
+    """The sent artifacts that have a key. One without a mode is an output, as clients expect."""
+    entries = sent if isinstance(sent, list) else ()
+    return [{"mode": OUTPUT, **entry} for entry in entries if isinstance(entry, dict) and entry.get("key")]
 
 
 def merged(document: Document, fields: Mapping[str, Any], nested: Sequence[str] = ()) -> Document:
-    """``document`` with ``fields`` put in; of those in ``nested`` only the members that are given are replaced."""
-    found = dict(document)
+    """The document with ``fields`` replaced; of the fields in ``nested`` only the members that are sent."""
+    changed = dict(document)
     for name, value in fields.items():
-        have = found.get(name)
-        if name in nested and isinstance(have, dict) and isinstance(value, dict):
-            value = {**have, **value}
-        found[name] = value
-    return found
+        before = changed.get(name)
+        if name in nested and isinstance(before, dict) and isinstance(value, dict):
+            value = {**before, **value}
+        changed[name] = value
+    return changed
 
 
-def summed_up(document: Document, told: Summary) -> Document:
-    """With what its events say of it."""
-    found = {**document, "last_iteration": told.last_iteration, "last_metrics": told.last_metrics}
-    found["metric_stats"] = told.metric_stats
-    if told.last_update is not None:
-        at = iso(told.last_update)
-        found |= {name: max(at, str(document.get(name) or "")) for name in ("last_update", "last_change")}
-    return found
+def with_summary(document: Document, summary: Summary) -> Document:
+    """The document with the last metrics and times of its events."""
+    full = {**document, "last_iteration": summary.last_iteration, "last_metrics": summary.last_metrics}
+    full["metric_stats"] = summary.metric_stats
+    if summary.last_update is not None:
+        at = iso(summary.last_update)
+        full |= {name: max(at, str(document.get(name) or "")) for name in ("last_update", "last_change")}
+    return full
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
-def found(service: Service, call: Call, kind: str) -> list[Document]:
-    """The documents that the call asks for, as they are kept, all pages."""
-    asked = call.data.get("id")
-    ids = None if asked is None else filters.texts("id", asked)
+def matching(service: Service, call: Call, kind: str) -> list[Document]:
+    """The documents that the call's filters let through, of all pages."""
+    wanted = call.data.get("id")
+    ids = None if wanted is None else filters.texts("id", wanted)
     tests = filters.conditions(call.data)
     documents = service.documents.find(kind, ids=ids)
-    return [one for one in documents if all(test(one) for test in tests)]
+    return [document for document in documents if all(test(document) for test in tests)]
 
 
 def unhidden(call: Call, documents: list[Document]) -> list[Document]:
-    """Those without the system tag HIDDEN, unless the call asks for them too, or for certain ids."""
+    """The documents without the system tag HIDDEN; all where the call asks for hidden ones, or for certain ids."""
     if call.data.get("search_hidden") or call.data.get("id"):
         return documents
-    return [one for one in documents if HIDDEN not in (one.get("system_tags") or ())]
+    return [document for document in documents if HIDDEN not in (document.get("system_tags") or ())]
 
 
 def orders_by(call: Call, fields: tuple[str, ...]) -> bool:
-    """Whether one of these top-level fields, or what is in it, tells the order."""
+    """Whether the call orders its documents by one of these top-level fields, or by a member of one."""
     return any(name.removeprefix("-").partition(".")[0] in fields for name in _order(call))
 
 
@@ -123,19 +130,26 @@ def _order(call: Call) -> list[str]:
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Of a scroll: how many documents were shown."""
+    """Where a scroll stands: how many documents it has shown."""
 
     position: int
 
 
 def page(service: Service, call: Call, documents: list[Document]) -> tuple[list[Document], Document]:
-    """The documents of the page that was asked for, in the order that was asked for, and what the answer has besides.
+    """One page of the documents, in the order that the call names.
 
-    By ``page`` and ``page_size`` (MAX_PAGE where none is told), or by ``scroll_id`` (null at first) and ``size``.
+    Args:
+        service: The service, which keeps the places of scrolls.
+        call: Pages by ``page`` and ``page_size`` (MAX_PAGE by default), or by ``scroll_id`` (null at first) and
+            ``size``.
+        documents: The documents of all pages.
+
+    Returns:
+        The page, and further members of the answer.
     """
     ordered = documents
     if names := _order(call):
-        ordered = sorted(documents, key=lambda one: str(one["id"]))  # so that pages fit together
+        ordered = sorted(documents, key=lambda document: str(document["id"]))  # ties: no document on two pages
         for name in reversed(names):
             ordered = _sorted(ordered, name)
     if "scroll_id" in call.data:
@@ -146,7 +160,7 @@ def page(service: Service, call: Call, documents: list[Document]) -> tuple[list[
 
 
 def _scrolled(service: Service, call: Call, ordered: list[Document]) -> tuple[list[Document], Document]:
-    """What follows; with ``refresh_scroll`` all that was shown, once more. An unknown scroll begins anew."""
+    """The next documents; with ``refresh_scroll`` all that were shown, once more. An unknown scroll begins anew."""
     size = call.data.get("size")
     if size is None:
         raise failed_validation("error for field 'size'. field is required with a scroll_id!")
@@ -154,9 +168,9 @@ def _scrolled(service: Service, call: Call, ordered: list[Document]) -> tuple[li
     shown_before = place.position if place else 0
     first = 0 if call.data.get("refresh_scroll") else shown_before
     last = first + max(min(size, MAX_PAGE), shown_before - first)
-    found = ordered[first:last]
-    kept = call.data["scroll_id"] if place else None
-    return found, {"scroll_id": service.scrolls.put(_Place(first + len(found)), kept)}
+    shown_now = ordered[first:last]
+    scroll_id = call.data["scroll_id"] if place else None
+    return shown_now, {"scroll_id": service.scrolls.put(_Place(first + len(shown_now)), scroll_id)}
 
 
 def _sorted(documents: list[Document], name: str) -> list[Document]:
@@ -171,7 +185,7 @@ def _sorted(documents: list[Document], name: str) -> list[Document]:
 
 
 def shown(call: Call, document: Document) -> Document:
-    """The document, or of it what ``only_fields`` names; the id always."""
+    """The document, or the fields of it that ``only_fields`` names, and always its id."""
     names = call.data.get("only_fields")
     if not names:
         return document

@@ -1,4 +1,4 @@
-"""Which documents a ``get_all`` asks for: its fields as tests of a document.
+"""Filters of ``get_all``: its fields become tests of a document.
 
     {"system_tags": ["__$all", "dataset", "__$not", "archived"], "name": "^net$", "last_update": [">=2026-01-01"]}
 
@@ -46,38 +46,45 @@ _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
 
 
 def conditions(data: Mapping[str, Any]) -> list[Test]:
-    """Of a document that is asked for, all are true. ApiError 400/12 or 400/16 for a question that cannot be asked."""
-    found = [_listed(name, asked) for name, asked in data.items() if asked is not None and _is_list_field(name)]
+    """The tests that a document must pass.
+
+    Args:
+        data: The fields of the call.
+
+    Raises:
+        ApiError: 400/12 or 400/16, a filter is malformed.
+    """
+    tests = [_listed(name, asked) for name, asked in data.items() if asked is not None and _is_list_field(name)]
     for name in TIMES:
         if (asked := data.get(name)) is not None:
-            found += _compared(name, asked if isinstance(asked, list) else [asked])
-    found += [_like([name], asked, all, 0) for name in NAMES if (asked := data.get(name)) not in (None, "")]
+            tests += _compared(name, asked if isinstance(asked, list) else [asked])
+    tests += [_like([name], asked, all, 0) for name in NAMES if (asked := data.get(name)) not in (None, "")]
     for name, join in (("_all_", all), ("_and_", all), ("_any_", any), ("_or_", any)):
         if isinstance(asked := data.get(name), dict) and (fields := texts("fields", asked.get("fields") or [])):
-            found.append(_like(fields, asked.get("pattern", ""), join, re.IGNORECASE))
-    return found
+            tests.append(_like(fields, asked.get("pattern", ""), join, re.IGNORECASE))
+    return tests
 
 
 def texts(name: str, value: Any) -> list[str]:
-    """A text, or those in a list. ApiError 400/12 for anything else."""
+    """The texts of a field that holds one text or a list of them. ApiError 400/12 for anything else."""
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
         raise failed_validation(f"error for field '{name}': ('value is wrong, expected type \"list\"', {value!r}).")
-    return [one for one in value if isinstance(one, str)]
+    return [text for text in value if isinstance(text, str)]
 
 
 def members(value: Any, path: str) -> Iterator[Any]:
-    """What is at a dotted path; of lists on the way, what each item has there, and of the last one its items."""
+    """The values at a dotted path: of a list on the way those of each item, and of a list at its end the items."""
     step, _, rest = path.partition(".")
     for holder in value if isinstance(value, list) else [value]:
-        found = holder.get(step) if isinstance(holder, dict) else None
+        value_there = holder.get(step) if isinstance(holder, dict) else None
         if rest:
-            yield from members(found, rest)
-        elif isinstance(found, list):
-            yield from found
-        elif found is not None:
-            yield found
+            yield from members(value_there, rest)
+        elif isinstance(value_there, list):
+            yield from value_there
+        elif value_there is not None:
+            yield value_there
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -104,9 +111,9 @@ def _listed(field: str, asked: Any) -> Test:
         have = set(map(str, members(document, field)))
         if empty and not have:
             return True
-        told = [join(one in have for one in values) if wanted else have.isdisjoint(values)
+        results = [join(wanted_value in have for wanted_value in values) if wanted else have.isdisjoint(values)
                 for (join, wanted), values in parts.items()]  # fmt: skip
-        return whole(told) if told else not empty
+        return whole(results) if results else not empty
 
     return test
 
@@ -144,7 +151,7 @@ def _terms(field: str, asked: list[Any]) -> Iterator[tuple[Any, bool, str | None
 
 def _compared(name: str, values: list[Any]) -> Iterator[Test]:
     """Each a comparison (``>=2026-01-01``) or a time; of two times the first is the least, the second the greatest."""
-    signs = [next((one for one in _COMPARISONS if isinstance(value, str) and value.startswith(one)), "")
+    signs = [next((sign for sign in _COMPARISONS if isinstance(value, str) and value.startswith(sign)), "")
              for value in values]  # fmt: skip
     if len(values) == 2 and not any(signs):
         signs = [">=", "<="]
@@ -160,8 +167,10 @@ def _against(name: str, compare: Callable[[str, str], bool], moment: str) -> Tes
 
 def _moment(name: str, text: str) -> str:
     try:
-        told = datetime.fromisoformat(text.strip())
-        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+        moment = datetime.fromisoformat(text.strip())
+        return (
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+        )
     except (ValueError, OverflowError):
         raise failed_validation(f"error for field '{name}'. '{text[:100]}' is no ISO 8601 time") from None
 
@@ -175,16 +184,16 @@ def _like(fields: list[str], pattern: object, join: Callable[[Iterable[bool]], b
         raise failed_validation(f"error for field '{fields[0]}'. a pattern has at most {MAX_PATTERN} characters")
     if (exact := _EXACT.fullmatch(pattern)) and not flags:
         text = _ESCAPED.sub(r"\1", exact[1])
-        return lambda document: join(any(str(one) == text for one in members(document, name)) for name in fields)
+        return lambda document: join(any(str(value) == text for value in members(document, name)) for name in fields)
     if not _is_quick(pattern):
         raise failed_validation(f"error for field '{fields[0]}'. {pattern[:100]!r} could take for ever: fewer repeats")
     try:
         search = re.compile(pattern, flags).search
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:  # the last where warnings are errors
-        told = f"error for field '{fields[0]}'. {pattern[:100]!r} is no regular expression: {error}"
-        raise failed_validation(told) from None
+        problem = f"error for field '{fields[0]}'. {pattern[:100]!r} is no regular expression: {error}"
+        raise failed_validation(problem) from None
     return lambda document: join(
-        any(search(str(one)[:MAX_SEARCHED]) for one in members(document, name)) for name in fields
+        any(search(str(value)[:MAX_SEARCHED]) for value in members(document, name)) for name in fields
     )
 
 

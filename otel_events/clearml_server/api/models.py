@@ -1,4 +1,4 @@
-"""models.*: what tasks put out and take in; a model's events are told under its id."""
+"""models.*: what tasks put out and take in. The events of a model are stored under its id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from otel_events.clearml_server.api import documents as docs
 from otel_events.clearml_server.api.base import MODEL, TASK, ApiError, Call, Endpoint, Field, Service
 from otel_events.clearml_server.api.filters import Document
-from otel_events.clearml_server.api.transitions import FORCE, many, publish
+from otel_events.clearml_server.api.transitions import FORCE, PUBLISH, carry_out, many
 from otel_events.clearml_server.store import Owner
 
 EDITABLE = (
@@ -26,7 +26,7 @@ def unknown(model: str) -> ApiError:
 
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
-    model = _new(call, call.data["name"]) | docs.given(call, EDITABLE) | {"ready": call.data["ready"]}
+    model = _new(call, call.data["name"]) | docs.sent_fields(call, EDITABLE) | {"ready": call.data["ready"]}
     model["metadata"] = _metadata(call.data.get("metadata"))
     service.documents.put(MODEL, model["id"], model)
     return {"id": model["id"], "created": True}
@@ -35,112 +35,112 @@ def create(service: Service, call: Call) -> Mapping[str, Any]:
 def _new(call: Call, name: str) -> Document:
     if len(name) < SHORTEST_NAME:
         raise ApiError(400, 800, f"Data validation error (name is too short): name={name}, minimum={SHORTEST_NAME}")
-    return docs.made(call, name) | {"uri": "", "design": {}, "labels": {}, "ready": False, "metadata": {}}
+    return docs.fresh(call, name) | {"uri": "", "design": {}, "labels": {}, "ready": False, "metadata": {}}
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
-    return {"model": docs.shown(call, _with_summary(service, _known(service, call.data["model"])))}
+    return {"model": docs.shown(call, _with_summary(service, _existing(service, call.data["model"])))}
 
 
-def _known(service: Service, model: str) -> Document:
-    found = service.documents.get(MODEL, model)
-    if found is None:
+def _existing(service: Service, model: str) -> Document:
+    document = service.documents.get(MODEL, model)
+    if document is None:
         raise unknown(model)
-    return found
+    return document
 
 
 def _with_summary(service: Service, model: Document) -> Document:
-    return docs.summed_up(model, service.events.summary(Owner(model["id"], True)))
+    return docs.with_summary(model, service.events.summary(Owner(model["id"], True)))
 
 
 def get_by_task_id(service: Service, call: Call) -> Mapping[str, Any]:
-    """The newest that the task made."""
-    found = service.documents.find(MODEL, where={"task": call.data["task"]})
-    if not found:
+    """The newest model of a task."""
+    models = service.documents.find(MODEL, where={"task": call.data["task"]})
+    if not models:
         raise ApiError(400, 201, f"Invalid model id: no model of task {call.data['task']}")
-    return {"model": _with_summary(service, found[-1])}
+    return {"model": _with_summary(service, models[-1])}
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
-    found = docs.found(service, call, MODEL)
+    """Models by filters; summaries are read for the page only, or for all where the order needs them."""
+    models = docs.matching(service, call, MODEL)
     if (ready := call.data.get("ready")) is not None:
-        found = [one for one in found if one["ready"] is ready]
+        models = [model for model in models if model["ready"] is ready]
     if docs.orders_by(call, SUMMARY):
-        found = [_with_summary(service, one) for one in found]
-    page, more = docs.page(service, call, found)
+        models = [_with_summary(service, model) for model in models]
+    page, more = docs.page(service, call, models)
     if docs.wants(call, *SUMMARY):
-        page = [_with_summary(service, one) for one in page]
-    return {"models": [docs.shown(call, one) for one in page], **more}
+        page = [_with_summary(service, model) for model in page]
+    return {"models": [docs.shown(call, model) for model in page], **more}
 
 
 def edit(service: Service, call: Call) -> Mapping[str, Any]:
-    fields = docs.given(call, EDITABLE)
+    fields = docs.sent_fields(call, EDITABLE)
     if "metadata" in fields:
         fields["metadata"] = _metadata(fields["metadata"])
     if (ready := call.data.get("ready")) is not None:
         fields["ready"] = ready
-    told = {**fields, "ui_cache": {}, **docs.touched(call)}
+    changes = {**fields, "ui_cache": {}, **docs.touched(call)}
     key = call.data["model"]
-    docs.change(service, MODEL, key, lambda one: {**one, **told}, lambda: unknown(key))
-    return {"updated": 1, "fields": told}
+    docs.change(service, MODEL, key, lambda model: {**model, **changes}, lambda: unknown(key))
+    return {"updated": 1, "fields": changes}
 
 
 def update_for_task(service: Service, call: Call) -> Mapping[str, Any]:
-    """The model of a task with that address gets the fields; made where there is none."""
+    """Change the model of a task that has this address; it is created where there is none."""
     task = call.data["task"]
     if service.documents.get(TASK, task) is None:
         raise ApiError(400, 101, f"Invalid task id: id={task}, company={service.company}")
     override = call.data.get("override_model_id")
     where = {"task": task, **({"uri": call.data["uri"]} if call.data.get("uri") else {})}
-    found = [_known(service, override)] if override else service.documents.find(MODEL, where=where)
-    fields = docs.given(call, ("name", "comment", "tags", "iteration", "uri")) | {"task": task}
-    if found:
-        told = {**fields, **docs.touched(call)}
-        service.documents.change(MODEL, found[-1]["id"], lambda one: {**one, **told})
-        return {"id": found[-1]["id"], "created": False, "updated": 1, "fields": told}
+    models = [_existing(service, override)] if override else service.documents.find(MODEL, where=where)
+    fields = docs.sent_fields(call, ("name", "comment", "tags", "iteration", "uri")) | {"task": task}
+    if models:
+        changes = {**fields, **docs.touched(call)}
+        service.documents.change(MODEL, models[-1]["id"], lambda document: {**document, **changes})
+        return {"id": models[-1]["id"], "created": False, "updated": 1, "fields": changes}
     model = _new(call, call.data.get("name") or f"model of {task}") | fields
     service.documents.put(MODEL, model["id"], model)
     return {"id": model["id"], "created": True, "updated": 1, "fields": fields}
 
 
 def set_ready(service: Service, call: Call) -> Mapping[str, Any]:
-    """Published, once; with ``publish_task`` so is its task, first."""
+    """Publish a model, once; with ``publish_task`` its task is published first."""
     key = call.data["model"]
-    model = _known(service, key)
+    model = _existing(service, key)
     if model["ready"]:
         raise ApiError(400, 203, f"Model is ready: company={call.company}, model={key}")
     published = None
     task = service.documents.get(TASK, model.get("task") or "") if call.data.get("publish_task") else None
     if task and task.get("status") != "published":
         insisting = {**call.data, "force": bool(call.data.get("force_publish_task"))}
-        published = {
-            "id": task["id"],
-            "data": publish(service, msgspec.structs.replace(call, data=insisting), task["id"]),
-        }
-    told = {"ready": True, **docs.touched(call)}
-    docs.change(service, MODEL, key, lambda one: {**one, **told}, lambda: unknown(key))
+        answer = carry_out(service, msgspec.structs.replace(call, data=insisting), task["id"], PUBLISH)
+        published = {"id": task["id"], "data": answer}
+    ready = {"ready": True, **docs.touched(call)}
+    docs.change(service, MODEL, key, lambda document: {**document, **ready}, lambda: unknown(key))
     return {"updated": 1, "published_task": published}
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
-    """ApiError 400/205 or /206 for a model that tasks take in, or whose task is published, unless the call insists."""
-    model = _known(service, call.data["model"])
+    """Delete a model. ApiError 400/205 where tasks take it in, 400/206 where its task is published, unless the call
+    insists."""
+    model = _existing(service, call.data["model"])
     force = call.data.get("force")
-    using = [one for one in service.documents.find(TASK) if any(model["id"] == used for used in _taken_in(one))]
+    using = [user for user in service.documents.find(TASK) if model["id"] in _taken_in(user)]
     if using and not force:
         raise ApiError(400, 205, f"Model is used by tasks (as execution model, use force=True to delete): {len(using)}")
     task = service.documents.get(TASK, model.get("task") or "")
     if task and task.get("status") == "published" and not force:
         raise ApiError(400, 206, f"Task that created this model exists and published, use force=True: {task['id']}")
     if task:
-        service.documents.change(TASK, task["id"], lambda one: _without_output(one, model["id"]))
+        service.documents.change(TASK, task["id"], lambda document: _without_output(document, model["id"]))
     service.events.delete(Owner(model["id"], True))
     service.documents.remove(MODEL, model["id"])
     return {"deleted": True, "url": model.get("uri")}
 
 
 def _taken_in(task: Document) -> list[Any]:
-    return [one.get("model") for one in task.get("models", {}).get("input") or ()]
+    return [entry.get("model") for entry in task.get("models", {}).get("input") or ()]
 
 
 def _without_output(task: Document, model: str) -> Document:
@@ -149,13 +149,13 @@ def _without_output(task: Document, model: str) -> Document:
 
 
 def add_or_update_metadata(service: Service, call: Call) -> Mapping[str, Any]:
-    told = _metadata(call.data["metadata"])
+    sent = _metadata(call.data["metadata"])
     replace = call.data.get("replace_metadata")
     key = call.data["model"]
 
     def change(model: Document) -> Document:
-        have = {} if replace else model.get("metadata") or {}
-        return {**model, "metadata": {**have, **told}, **docs.touched(call)}
+        before = {} if replace else model.get("metadata") or {}
+        return {**model, "metadata": {**before, **sent}, **docs.touched(call)}
 
     docs.change(service, MODEL, key, change, lambda: unknown(key))
     return {"updated": 1}
@@ -165,17 +165,17 @@ def delete_metadata(service: Service, call: Call) -> Mapping[str, Any]:
     key, gone = call.data["model"], call.data["keys"]
 
     def change(model: Document) -> Document:
-        left = {name: one for name, one in (model.get("metadata") or {}).items() if name not in gone}
+        left = {name: entry for name, entry in (model.get("metadata") or {}).items() if name not in gone}
         return {**model, "metadata": left, **docs.touched(call)}
 
     docs.change(service, MODEL, key, change, lambda: unknown(key))
     return {"updated": 1}
 
 
-def _metadata(told: Any) -> Document:
+def _metadata(sent: Any) -> Document:
     """{key: {key, type, value}} of a list of those, or of itself."""
-    entries = told.values() if isinstance(told, dict) else told if isinstance(told, list) else ()
-    return {one["key"]: one for one in entries if isinstance(one, dict) and isinstance(one.get("key"), str)}
+    entries = sent.values() if isinstance(sent, dict) else sent if isinstance(sent, list) else ()
+    return {entry["key"]: entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("key"), str)}
 
 
 def _tagged(archived: bool) -> Any:
@@ -183,7 +183,7 @@ def _tagged(archived: bool) -> Any:
         key = call.data["task"]  # `many` hands each id on under this name
 
         def change(model: Document) -> Document:
-            tags = [one for one in model["system_tags"] if one != "archived"]
+            tags = [tag for tag in model["system_tags"] if tag != "archived"]
             return {**model, "system_tags": [*tags, "archived"] if archived else tags, **docs.touched(call)}
 
         docs.change(service, MODEL, key, change, lambda: unknown(key))

@@ -1,4 +1,4 @@
-"""projects.*: folders of tasks and models, by name; ``a/b`` lies in ``a``, which is made with it."""
+"""projects.*: folders of tasks and models, by name; ``a/b`` lies in ``a``, which is created with it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def create(service: Service, call: Call) -> Mapping[str, Any]:
     if service.documents.find(PROJECT, where={"name": name}):
         raise ApiError(400, 801, f"Project with the same name already exists: name={name}, company={call.company}")
     project = _new(service, call, name)
-    service.documents.put(PROJECT, project["id"], project | docs.given(call, EDITABLE[1:]))
+    service.documents.put(PROJECT, project["id"], project | docs.sent_fields(call, EDITABLE[1:]))
     return {"id": project["id"]}
 
 
 def _cleaned(name: str) -> str:
-    """Without empty parts. ApiError 400/407 where nothing is left, 400/409 where it is too deep."""
+    """The name without empty parts. ApiError 400/407 where nothing is left, 400/409 where it is too deep."""
     parts = [part.strip() for part in name.split("/") if part]
     if not any(parts):
         raise ApiError(400, 407, f"Invalid project name: name={name[:100]}")
@@ -42,13 +42,13 @@ def _cleaned(name: str) -> str:
 
 
 def named(service: Service, call: Call, name: str) -> str:
-    """The id of the project of that name, made if there is none; "" for no name."""
+    """The id of the project of that name, which is created if there is none; "" for no name."""
     if not name.strip("/"):
         return ""
     name = _cleaned(name)
-    found = service.documents.find(PROJECT, where={"name": name})
-    if found:
-        return str(found[0]["id"])
+    projects = service.documents.find(PROJECT, where={"name": name})
+    if projects:
+        return str(projects[0]["id"])
     project = _new(service, call, name)
     service.documents.put(PROJECT, project["id"], project)
     return str(project["id"])
@@ -56,7 +56,7 @@ def named(service: Service, call: Call, name: str) -> str:
 
 def _new(service: Service, call: Call, name: str) -> Document:
     above, _, last = name.rpartition("/")
-    project = docs.made(call, name) | {"basename": last, "description": "", "featured": _FEATURED, "path": []}
+    project = docs.fresh(call, name) | {"basename": last, "description": "", "featured": _FEATURED, "path": []}
     if above:
         parent = service.documents.get(PROJECT, named(service, call, above)) or {}
         project |= {"parent": parent.get("id"), "path": [*parent.get("path", ()), parent.get("id")]}
@@ -64,30 +64,30 @@ def _new(service: Service, call: Call, name: str) -> Document:
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
-    return {"project": _known(service, call.data["project"])}
+    return {"project": _existing(service, call.data["project"])}
 
 
-def _known(service: Service, project: str) -> Document:
-    found = service.documents.get(PROJECT, project)
-    if found is None:
+def _existing(service: Service, project: str) -> Document:
+    document = service.documents.get(PROJECT, project)
+    if document is None:
         raise unknown(project)
-    return found
+    return document
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
-    found = docs.found(service, call, PROJECT)
-    found = docs.unhidden(call, found)
+    projects = docs.unhidden(call, docs.matching(service, call, PROJECT))
     if call.data.get("shallow_search"):
-        found = [one for one in found if not one.get("parent")]
-    page, more = docs.page(service, call, found)
-    return {"projects": [docs.shown(call, one) for one in page], **more}
+        projects = [project for project in projects if not project.get("parent")]
+    page, more = docs.page(service, call, projects)
+    return {"projects": [docs.shown(call, project) for project in page], **more}
 
 
 def update(service: Service, call: Call) -> Mapping[str, Any]:
-    """Also another last name, with which the names of the projects below change; ApiError 400/408 for another place."""
-    fields = docs.given(call, EDITABLE)
+    """Change a project. A new last part of its name changes the names of the projects below as well; ApiError 400/408
+    for a name in another place."""
+    fields = docs.sent_fields(call, EDITABLE)
     key = call.data["project"]
-    project = _known(service, key)
+    project = _existing(service, key)
     if "name" in fields:
         fields["name"] = _cleaned(fields["name"])
         place, _, fields["basename"] = fields["name"].rpartition("/")
@@ -95,21 +95,21 @@ def update(service: Service, call: Call) -> Mapping[str, Any]:
             raise ApiError(
                 400, 408, f"Cannot update project location. Use projects.move instead: name={fields['name']}"
             )
-    told = {**fields, "last_update": docs.iso(call.now_ms)}
-    docs.change(service, PROJECT, key, lambda one: {**one, **told}, lambda: unknown(key))
+    changes = {**fields, "last_update": docs.iso(call.now_ms)}
+    docs.change(service, PROJECT, key, lambda document: {**document, **changes}, lambda: unknown(key))
     for below in _below(service, key) if "name" in fields else ():
         renamed = {"name": fields["name"] + below["name"].removeprefix(project["name"])}
         service.documents.change(PROJECT, below["id"], partial(docs.merged, fields=renamed))
-    return {"updated": 1, "fields": told}
+    return {"updated": 1, "fields": changes}
 
 
 def _below(service: Service, project: str) -> list[Document]:
-    return [one for one in service.documents.find(PROJECT) if project in one.get("path", ())]
+    return [document for document in service.documents.find(PROJECT) if project in document.get("path", ())]
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
     """The project and those below; the tasks and models in them stay, outside of any, where ``force`` says so."""
-    project = _known(service, call.data["project"])
+    project = _existing(service, call.data["project"])
     deleted = [project["id"], *(below["id"] for below in _below(service, project["id"]))]
     inside = {kind: _inside(service, kind, deleted) for kind in (TASK, MODEL)}
     for kind, code in ((TASK, 402), (MODEL, 405)):
@@ -133,15 +133,14 @@ def _outside(document: Document) -> Document:
 
 
 def tags_of(kind: str) -> Any:
-    """Answers with all tags of tasks, or models, of these projects."""
+    """An answer with all tags of the tasks, or models, of some projects."""
 
     def answer(service: Service, call: Call) -> Mapping[str, Any]:
         projects = call.data.get("projects")
-        found = [one for one in service.documents.find(kind) if not projects or one.get("project") in projects]
-        told = {"tags": sorted({tag for one in found for tag in one["tags"]})}
-        if call.data.get("include_system"):
-            told["system_tags"] = sorted({tag for one in found for tag in one["system_tags"]})
-        return told
+        documents = service.documents.find(kind)
+        inside = [document for document in documents if not projects or document.get("project") in projects]
+        names = ("tags", "system_tags") if call.data.get("include_system") else ("tags",)
+        return {name: sorted({tag for document in inside for tag in document[name]}) for name in names}
 
     return answer
 

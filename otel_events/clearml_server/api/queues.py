@@ -1,4 +1,4 @@
-"""queues.*: where tasks wait. Nothing here runs what waits: agents of ClearML may, by ``queues.get_next_task``."""
+"""queues.*: where tasks wait. Nothing here runs them; ClearML's agents may, which ask by ``queues.get_next_task``."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ def create(service: Service, call: Call) -> Mapping[str, Any]:
         raise ApiError(400, 800, f"Data validation error (name is too short): name={name}, minimum={SHORTEST_NAME}")
     if service.documents.find(QUEUE, where={"name": name}):
         raise ApiError(400, 801, f"Value combination already exists (queue): name={name}")
-    return {"id": made(service, call, name)["id"]}
+    return {"id": _new(service, call, name)["id"]}
 
 
-def made(service: Service, call: Call, name: str) -> Document:
-    queue = docs.made(call, name) | docs.given(call, ("tags", "system_tags")) | {"entries": []}
+def _new(service: Service, call: Call, name: str) -> Document:
+    queue = docs.fresh(call, name) | docs.sent_fields(call, ("tags", "system_tags")) | {"entries": []}
     service.documents.put(QUEUE, queue["id"], queue)
     return queue
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
     default(service, call)
-    page, more = docs.page(service, call, docs.found(service, call, QUEUE))
-    return {"queues": [docs.shown(call, one) for one in page], **more}
+    page, more = docs.page(service, call, docs.matching(service, call, QUEUE))
+    return {"queues": [docs.shown(call, queue) for queue in page], **more}
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
-    return {"queue": _known(service, call.data["queue"])}
+    return {"queue": _existing(service, call.data["queue"])}
 
 
-def _known(service: Service, queue: str) -> Document:
-    found = service.documents.get(QUEUE, queue)
-    if found is None:
+def _existing(service: Service, queue: str) -> Document:
+    document = service.documents.get(QUEUE, queue)
+    if document is None:
         raise no_queue(queue)
-    return found
+    return document
 
 
 def get_num_entries(service: Service, call: Call) -> Mapping[str, Any]:
-    return {"num": len(_known(service, call.data["queue"])["entries"])}
+    return {"num": len(_existing(service, call.data["queue"])["entries"])}
 
 
 def get_default(service: Service, call: Call) -> Mapping[str, Any]:
@@ -61,17 +61,18 @@ def get_default(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def default(service: Service, call: Call) -> Document:
-    """The queue that every server has from its first day: made when it is first asked for."""
-    return named(service, DEFAULT) or made(service, call, DEFAULT)
+    """The queue that every server has from its first day; it is created when it is first asked for."""
+    return named_or_new(service, call, DEFAULT)
 
 
-def named(service: Service, name: str) -> Document | None:
-    found = service.documents.find(QUEUE, where={"name": name})
-    return found[0] if found else None
+def named_or_new(service: Service, call: Call, name: str) -> Document:
+    """The queue of that name, created where there is none."""
+    queues = service.documents.find(QUEUE, where={"name": name})
+    return queues[0] if queues else _new(service, call, name)
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
-    queue = _known(service, call.data["queue"])
+    queue = _existing(service, call.data["queue"])
     if queue["entries"] and not call.data.get("force"):
         raise ApiError(400, 702, f"Queue is not empty: use force=true to delete, id={queue['id']}")
     service.documents.remove(QUEUE, queue["id"])
@@ -79,31 +80,34 @@ def delete(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def next_task(service: Service, call: Call) -> Mapping[str, Any]:
-    """The entry that waited longest, taken out; {} where none waits."""
-    taken: list[Document] = []
+    """Take out the entry that waited longest; {} where none waits."""
+    oldest: list[Document] = []
 
     def change(queue: Document) -> Document:
-        taken.extend(queue["entries"][:1])
+        oldest.extend(queue["entries"][:1])
         return {**queue, "entries": queue["entries"][1:]}
 
     docs.change(service, QUEUE, call.data["queue"], change, lambda: no_queue(call.data["queue"]))
-    return {"entry": taken[0]} if taken else {}
+    return {"entry": oldest[0]} if oldest else {}
 
 
 def put_in(service: Service, call: Call, task: str, queue: str) -> None:
-    """The task waits in that queue and in no other."""
+    """Let a task wait in that queue and in no other."""
     take_out(service, task)
     entry = {"task": task, "added": docs.iso(call.now_ms)}
-    docs.change(
-        service, QUEUE, queue, lambda one: {**one, "entries": [*one["entries"], entry]}, lambda: no_queue(queue)
-    )
+
+    def change(document: Document) -> Document:
+        return {**document, "entries": [*document["entries"], entry]}
+
+    docs.change(service, QUEUE, queue, change, lambda: no_queue(queue))
 
 
 def take_out(service: Service, task: str) -> int:
-    """How many queues it waited in."""
-    holding = [one for one in service.documents.find(QUEUE) if any(entry["task"] == task for entry in one["entries"])]
+    """Take a task out of all queues; how many it waited in."""
+    queues = service.documents.find(QUEUE)
+    holding = [queue for queue in queues if any(entry["task"] == task for entry in queue["entries"])]
     for queue in holding:
-        service.documents.change(QUEUE, queue["id"], lambda one: _without(one, task))
+        service.documents.change(QUEUE, queue["id"], lambda document: _without(document, task))
     return len(holding)
 
 

@@ -1,4 +1,4 @@
-"""What a task holds in lists and by name: artifacts, models, hyper parameters, configurations."""
+"""The parts of a task: artifacts, models, hyper parameters and configurations, which calls change one by one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from otel_events.clearml_server.api.transitions import FORCE, ID, unknown, updat
 
 Change = Callable[[Document], Document]
 PROPERTIES = "properties"
-"""The section of hyper parameters that may be changed at any time: what users note about a task."""
+"""The section of hyper parameters that may be changed at any time: notes of users about a task."""
 
 
 def _change(service: Service, call: Call, change: Change, settled: bool = True) -> Document:
-    """``settled``: whether the part changes no more once the task has ended (ApiError 400/110)."""
+    """Change a task. ``settled``: refuse it once the task has ended (ApiError 400/110)."""
     task = call.data["task"]
 
     def checked(document: Document) -> Document:
@@ -32,7 +32,7 @@ def _change(service: Service, call: Call, change: Change, settled: bool = True) 
 
 def add_or_update_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
     new_ones = docs.artifacts(call.data["artifacts"])
-    places = {(one["key"], one["mode"]) for one in new_ones}
+    places = {(artifact["key"], artifact["mode"]) for artifact in new_ones}
 
     def change(task: Document) -> Document:
         return _with_artifacts(call, task, [*_other_artifacts(task, places), *new_ones])
@@ -42,14 +42,18 @@ def add_or_update_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
-    places = {(one.get("key"), one.get("mode", docs.OUTPUT)) for one in call.data["artifacts"] if isinstance(one, dict)}
+    places = {
+        (artifact.get("key"), artifact.get("mode", docs.OUTPUT))
+        for artifact in call.data["artifacts"]
+        if isinstance(artifact, dict)
+    }
     _change(service, call, lambda task: _with_artifacts(call, task, _other_artifacts(task, places)))
     return {"deleted": 1}
 
 
 def _other_artifacts(task: Document, places: set[tuple[Any, Any]]) -> list[Document]:
     have = task["execution"].get("artifacts") or []
-    return [one for one in have if (one.get("key"), one.get("mode", docs.OUTPUT)) not in places]
+    return [artifact for artifact in have if (artifact.get("key"), artifact.get("mode", docs.OUTPUT)) not in places]
 
 
 def _with_artifacts(call: Call, task: Document, artifacts: list[Document]) -> Document:
@@ -62,7 +66,7 @@ def add_or_update_model(service: Service, call: Call) -> Mapping[str, Any]:
 
     def change(task: Document) -> Document:
         models = task["models"]
-        rest = [one for one in models.get(side) or [] if one.get("name") != name]
+        rest = [model for model in models.get(side) or [] if model.get("name") != name]
         return {**task, "models": {**models, side: [*rest, entry]}, **docs.touched(call)}
 
     _change(service, call, change, settled=False)
@@ -70,11 +74,11 @@ def add_or_update_model(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete_models(service: Service, call: Call) -> Mapping[str, Any]:
-    gone = {(one.get("type"), one.get("name")) for one in call.data["models"] if isinstance(one, dict)}
+    gone = {(model.get("type"), model.get("name")) for model in call.data["models"] if isinstance(model, dict)}
 
     def change(task: Document) -> Document:
         models = {
-            side: [one for one in entries if (side, one.get("name")) not in gone]
+            side: [model for model in entries if (side, model.get("name")) not in gone]
             for side, entries in task["models"].items()
         }
         return {**task, "models": models, **docs.touched(call)}
@@ -87,8 +91,8 @@ def delete_models(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def get_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
-    found = service.documents.find(TASK, ids=call.data["tasks"])
-    return {"params": [{"task": task["id"], "hyperparams": _items(task["hyperparams"])} for task in found]}
+    tasks = service.documents.find(TASK, ids=call.data["tasks"])
+    return {"params": [{"task": task["id"], "hyperparams": _items(task["hyperparams"])} for task in tasks]}
 
 
 def _items(sections: Mapping[str, Mapping[str, Any]]) -> list[Any]:
@@ -96,11 +100,11 @@ def _items(sections: Mapping[str, Mapping[str, Any]]) -> list[Any]:
 
 
 def edit_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
-    items = [_parameter(one) for one in call.data["hyperparams"]]
+    items = [_parameter(parameter) for parameter in call.data["hyperparams"]]
     replace = call.data.get("replace_hyperparams", "none")
 
     def change(task: Document) -> Document:
-        sections = {} if replace == "all" else {name: dict(one) for name, one in task["hyperparams"].items()}
+        sections = {} if replace == "all" else {name: dict(section) for name, section in task["hyperparams"].items()}
         for name in {item["section"] for item in items} if replace == "section" else ():
             sections[name] = {}
         for item in items:
@@ -113,19 +117,23 @@ def edit_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
 
 def _notes(items: Iterable[Document]) -> bool:
     """Whether all are properties."""
-    return all(one.get("section") == PROPERTIES for one in items)
+    return all(item.get("section") == PROPERTIES for item in items)
 
 
-def _parameter(told: Any) -> Document:
-    if isinstance(told, dict) and isinstance(told.get("section"), str) and isinstance(told.get("name"), str):
-        return told
+def _parameter(parameter: Any) -> Document:
+    if (
+        isinstance(parameter, dict)
+        and isinstance(parameter.get("section"), str)
+        and isinstance(parameter.get("name"), str)
+    ):
+        return parameter
     raise failed_validation("error for field 'hyperparams'. each needs a section and a name")
 
 
 def delete_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
-    gone = [one for one in call.data["hyperparams"] if isinstance(one, dict)]
-    sections = {one.get("section") for one in gone if not one.get("name")}
-    items = {(one.get("section"), one.get("name")) for one in gone}
+    gone = [parameter for parameter in call.data["hyperparams"] if isinstance(parameter, dict)]
+    sections = {parameter.get("section") for parameter in gone if not parameter.get("name")}
+    items = {(parameter.get("section"), parameter.get("name")) for parameter in gone}
 
     def change(task: Document) -> Document:
         left = {
@@ -133,7 +141,11 @@ def delete_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
             for name, section in task["hyperparams"].items()
             if name not in sections
         }
-        return {**task, "hyperparams": {name: one for name, one in left.items() if one}, **docs.touched(call)}
+        return {
+            **task,
+            "hyperparams": {name: section for name, section in left.items() if section},
+            **docs.touched(call),
+        }
 
     _change(service, call, change, not _notes(gone))
     return {"deleted": 1}
@@ -155,13 +167,15 @@ def get_configurations(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def get_configuration_names(service: Service, call: Call) -> Mapping[str, Any]:
-    found = service.documents.find(TASK, ids=call.data["tasks"])
-    return {"configurations": [{"task": task["id"], "names": sorted(task["configuration"])} for task in found]}
+    tasks = service.documents.find(TASK, ids=call.data["tasks"])
+    return {"configurations": [{"task": task["id"], "names": sorted(task["configuration"])} for task in tasks]}
 
 
 def edit_configuration(service: Service, call: Call) -> Mapping[str, Any]:
-    told = [one for one in call.data["configuration"] if isinstance(one, dict) and isinstance(one.get("name"), str)]
-    items = {one["name"]: one for one in told}
+    named = [
+        item for item in call.data["configuration"] if isinstance(item, dict) and isinstance(item.get("name"), str)
+    ]
+    items = {item["name"]: item for item in named}
 
     def change(task: Document) -> Document:
         have = {} if call.data.get("replace_configuration") else task["configuration"]

@@ -1,6 +1,6 @@
-"""tasks.*: made, found, changed, given artifacts, models, hyper parameters and configurations, deleted.
+"""tasks.*: tasks are created, searched, changed, copied and deleted. (Their parts are in ``task_parts``.)
 
-What a task's events say of it (last iteration, last metrics) is read from the events when it is asked for.
+The last iteration and the last metrics of a task are read from its events whenever they are wanted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from otel_events.clearml_server.api import queues
 from otel_events.clearml_server.api.base import TASK, ApiError, Call, Endpoint, Field, Service
 from otel_events.clearml_server.api.filters import Document
 from otel_events.clearml_server.api.projects import named
-from otel_events.clearml_server.api.transitions import DROPS, FORCE, ID, IDS, drop_models, known, many, unknown
+from otel_events.clearml_server.api.transitions import DROPS, FORCE, ID, IDS, drop_models, existing, many, unknown
 from otel_events.clearml_server.store import Owner
 
 TYPES = (
@@ -33,23 +33,23 @@ SUMMARY = ("last_iteration", "last_metrics", "metric_stats")
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
     task = new(call, call.data["name"], call.data["type"])
-    service.documents.put(TASK, task["id"], docs.merged(task, _given(call), NESTED))
+    service.documents.put(TASK, task["id"], docs.merged(task, _sent_fields(call), NESTED))
     return {"id": task["id"]}
 
 
-def _given(call: Call) -> Document:
-    fields = docs.given(call, EDITABLE)
+def _sent_fields(call: Call) -> Document:
+    fields = docs.sent_fields(call, EDITABLE)
     if "artifacts" in fields.get("execution", {}):
         fields["execution"] = {**fields["execution"], "artifacts": docs.artifacts(fields["execution"]["artifacts"])}
     return fields
 
 
 def new(call: Call, name: str, kind: str) -> Document:
-    """A task as it is when it was just made."""
+    """A task that was just created."""
     execution = {"test_split": 0, "parameters": {}, "model_desc": {}, "model_labels": {}, "artifacts": []}
     script = {"binary": "python", "repository": "", "entry_point": "", "requirements": {}}
     return {
-        **docs.made(call, name),
+        **docs.fresh(call, name),
         "type": kind,
         "status": "created",
         "comment": "",
@@ -66,7 +66,7 @@ def new(call: Call, name: str, kind: str) -> Document:
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
-    task = known(service, call.data["task"])
+    task = existing(service, call.data["task"])
     if docs.wants(call, *SUMMARY):
         task = _with_summary(service, task)
     return {"task": docs.shown(call, task)}
@@ -74,42 +74,42 @@ def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
     """Summaries are read for the page only, or for all where their fields order it."""
-    found = docs.unhidden(call, docs.found(service, call, TASK))
+    tasks = docs.unhidden(call, docs.matching(service, call, TASK))
     if docs.orders_by(call, SUMMARY):
-        found = [_with_summary(service, task) for task in found]
-    page, more = docs.page(service, call, found)
+        tasks = [_with_summary(service, task) for task in tasks]
+    page, more = docs.page(service, call, tasks)
     if docs.wants(call, *SUMMARY):
         page = [_with_summary(service, task) for task in page]
     return {"tasks": [docs.shown(call, task) for task in page], **more}
 
 
 def _with_summary(service: Service, task: Document) -> Document:
-    return docs.summed_up(task, service.events.summary(Owner(task["id"], False)))
+    return docs.with_summary(task, service.events.summary(Owner(task["id"], False)))
 
 
 def edit(service: Service, call: Call) -> Mapping[str, Any]:
-    """What was made by ``create``. ApiError 400/110 once the task was started or queued, unless the call insists."""
-    fields = _given(call)
+    """Change what ``create`` has set. ApiError 400/110 once the task was started or queued, unless the call insists."""
+    fields = _sent_fields(call)
 
     def change(task: Document) -> Document:
         if task.get("status") != "created" and not call.data.get("force"):
             raise ApiError(400, 110, f"Invalid task status: expected=created, status={task.get('status')}")
-        told.update(_told(call, fields))
-        return docs.merged(task, told, NESTED)
+        return docs.merged(task, changes, NESTED)
 
-    told: Document = {}
-    found = _change(service, call, change)
-    return {"updated": int(bool(told)), "fields": {name: found[name] for name in told}}
+    changes = _timed(call, fields)
+    changed = _change(service, call, change)
+    return {"updated": int(bool(changes)), "fields": {name: changed[name] for name in changes}}
 
 
 def update(service: Service, call: Call) -> Mapping[str, Any]:
-    told = _told(call, docs.given(call, UPDATABLE))
-    _change(service, call, lambda task: {**task, **told})
-    return {"updated": int(bool(told)), "fields": told}
+    changes = _timed(call, docs.sent_fields(call, UPDATABLE))
+    _change(service, call, lambda task: {**task, **changes})
+    return {"updated": int(bool(changes)), "fields": changes}
 
 
-def _told(call: Call, fields: Document) -> Document:
-    """The fields with the time of their change; names, comments, tags and projects are no sign of life."""
+def _timed(call: Call, fields: Document) -> Document:
+    """The fields with the time of their change. UPDATABLE ones alone (names, comments, tags, projects) do not change
+    ``last_update``: they are no sign that the task is alive."""
     if not fields:
         return {}
     touched = docs.touched(call)
@@ -138,12 +138,14 @@ def ping(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def clone(service: Service, call: Call) -> Mapping[str, Any]:
-    """What the task is, without what became of it."""
-    source = known(service, call.data["task"])
+    """Copy the definition of a task, without its results."""
+    source = existing(service, call.data["task"])
     fresh = new(call, call.data.get("new_task_name") or source["name"], source["type"])
-    kept = {name: source[name] for name in EDITABLE if name in source and name not in ("name", "system_tags", "models")}
-    kept["execution"] = {**source["execution"], "artifacts": []}
-    fresh |= kept | {"parent": call.data.get("new_task_parent") or source["id"]}
+    copied = {
+        name: source[name] for name in EDITABLE if name in source and name not in ("name", "system_tags", "models")
+    }
+    copied["execution"] = {**source["execution"], "artifacts": []}
+    fresh |= copied | {"parent": call.data.get("new_task_parent") or source["id"]}
     for name in ("comment", "tags", "system_tags", "project"):
         if (value := call.data.get(f"new_task_{name}")) is not None:
             fresh[name] = value
@@ -152,20 +154,20 @@ def clone(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
-    """The task, its events and its unpublished models; its children lose their parent. ApiError 400/123 for a task
+    """Delete a task, its events and its unpublished models; its children lose their parent. ApiError 400/123 for a task
     that was started and is not archived, unless the call insists."""
-    task = known(service, call.data["task"])
+    task = existing(service, call.data["task"])
     if not (call.data.get("force") or task["status"] == "created" or "archived" in (task.get("system_tags") or ())):
-        told = f"task={task['id']}, expected=created, current={task['status']}"
-        raise ApiError(400, 123, f"Task cannot be deleted (due to status, use force=True): {told}")
+        statuses = f"task={task['id']}, expected=created, current={task['status']}"
+        raise ApiError(400, 123, f"Task cannot be deleted (due to status, use force=True): {statuses}")
     children = service.documents.find(TASK, where={"parent": task["id"]})
     for child in children:
         service.documents.change(TASK, child["id"], _orphan)
-    deleted, kept = drop_models(service, call, task["id"])
+    deleted, staying = drop_models(service, call, task["id"])
     queues.take_out(service, task["id"])
     service.events.delete(Owner(task["id"], False))
     service.documents.remove(TASK, task["id"])
-    counts = {"updated_children": len(children), "updated_models": kept, "deleted_models": deleted}
+    counts = {"updated_children": len(children), "updated_models": staying, "deleted_models": deleted}
     return {"deleted": True, **counts, "urls": None}
 
 
@@ -177,11 +179,11 @@ def _orphan(task: Document) -> Document:
 
 
 def move_to(service: Service, call: Call) -> Mapping[str, Any]:
-    """To another project, which ``tasks.move`` may also name and so make."""
+    """Move tasks to another project, given by id or by name; a new name creates a project."""
     project = call.data.get("project") or named(service, call, call.data.get("project_name") or "")
     fields = {"project": project, **docs.touched(call)}
-    moved = [service.documents.change(TASK, task, lambda one: {**one, **fields}) for task in call.data["ids"]]
-    return {"updated": sum(one is not None for one in moved), "project_id": project}
+    moved = [service.documents.change(TASK, task, lambda document: {**document, **fields}) for task in call.data["ids"]]
+    return {"updated": sum(document is not None for document in moved), "project_id": project}
 
 
 def archive(service: Service, call: Call) -> Mapping[str, Any]:
@@ -203,7 +205,7 @@ def _unarchive_one(service: Service, call: Call) -> Mapping[str, Any]:
 
 def _archived(service: Service, call: Call, task: str, archived: bool) -> bool:
     def change(document: Document) -> Document:
-        tags = [one for one in document["system_tags"] if one != "archived"]
+        tags = [tag for tag in document["system_tags"] if tag != "archived"]
         return {**document, "system_tags": [*tags, "archived"] if archived else tags, **docs.touched(call)}
 
     return service.documents.change(TASK, task, change) is not None
@@ -239,7 +241,7 @@ ENDPOINTS = (
     Endpoint("tasks.set_requirements", "1.0", set_requirements, (ID, Field("requirements", dict, required=True))),
     Endpoint("tasks.ping", "1.0", ping, (ID,), records=True),
     Endpoint(
-        "tasks.clone", "1.0", clone, (ID, *(Field(f"new_task_{one}") for one in ("name", "parent"))), records=True
+        "tasks.clone", "1.0", clone, (ID, *(Field(f"new_task_{name}") for name in ("name", "parent"))), records=True
     ),
     Endpoint("tasks.delete", "1.0", delete, (ID, FORCE, *DROPS), records=True),
     Endpoint("tasks.delete_many", "1.0", many(delete, "deleted"), (IDS, FORCE, *DROPS), records=True),
