@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -33,11 +32,11 @@ from otel_events.clearml_server.files.folder import Bounds, Folder
 from otel_events.clearml_server.store import Keeper, SqliteStore
 from otel_events.clearml_server.store import Limits as Retention
 from otel_events.gateway.gateway import Gateway
-from otel_events.intake.records import Record
 from otel_events.model.errors import ConfigError
 from otel_events.server.auth import is_loopback
 from otel_events.server.ingest import Limits
 from otel_events.server.run import Beside, bind
+from otel_events.sources.clearml.decode import AnsweredCall, parsed_record
 
 log = logging.getLogger("otel_events.clearml")
 
@@ -125,10 +124,11 @@ def _held(settings: Settings, gateway: Gateway, store: SqliteStore, folder: Fold
             one.stop()
 
 
-def offering(gateway: Gateway) -> Callable[[Mapping[str, Any]], None]:
-    """Takes a call that changed something, on disk in the journal when it returns. JournalError."""
+def offering(gateway: Gateway) -> Callable[[AnsweredCall], None]:
+    """A function that takes a call which changed something. The journal has it on disk when the function returns;
+    otherwise it raises JournalError."""
 
-    def offer(call: Mapping[str, Any]) -> None:
-        gateway.ingest(SOURCE, [Record(msgspec.json.encode(call), "", str(call["endpoint"]))])
+    def offer(call: AnsweredCall) -> None:
+        gateway.ingest_parsed(SOURCE, [parsed_record(call)])
 
     return offer

@@ -24,8 +24,8 @@ from otel_events.gateway.settings import Health as Health
 from otel_events.gateway.settings import Unsent as Unsent
 from otel_events.gateway.state import Telemetry, Timing
 from otel_events.intake.ingest import Accepted as Accepted
-from otel_events.intake.ingest import DeadLetter, decode_records
-from otel_events.intake.records import Record, Refused
+from otel_events.intake.ingest import Batch, DeadLetter, decode_parsed, decode_records
+from otel_events.intake.records import ParsedRecord, Record, Refused
 from otel_events.journal import Closing, Journal
 from otel_events.model.errors import JournalError, OtelEventsError
 from otel_events.model.event import AnyEvent
@@ -167,7 +167,24 @@ class Gateway:
         """Take records of a source. Returns after fsync. Raises ConfigError (unknown source), JournalError (nothing
         was taken: offer the batch again)."""
         decode = self._decoders.get(source) or self._decoders.setdefault(source, decoder(source))
-        batch = decode_records(source, decode, records, self._keep)
+        return self._take(source, decode_records(source, decode, records, self._keep))
+
+    def ingest_parsed(self, source: str, records: Sequence[ParsedRecord]) -> Accepted:
+        """Take records that were parsed already, as ``ingest`` takes those that were not.
+
+        Args:
+            source: The name of their source.
+            records: The records.
+
+        Returns:
+            What became of them; all of it is on disk.
+
+        Raises:
+            JournalError: Nothing was taken: offer the batch again.
+        """
+        return self._take(source, decode_parsed(source, records, self._keep))
+
+    def _take(self, source: str, batch: Batch) -> Accepted:
         with self._lock:
             self._open_for_more()
             for letter in batch.dead:

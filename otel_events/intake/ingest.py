@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from otel_events.core import redact
 from otel_events.core.redact import Redacted, Screened
-from otel_events.intake.records import Record, Refused
+from otel_events.intake.records import ParsedRecord, Record, Refused
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
 from otel_events.sources import Decode
@@ -66,8 +66,7 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
             dead.append(_letter(source, record.where, str(error), body, len(body)))
             continue
         except Exception as error:  # noqa: BLE001  # a fault of a decoder must cost one record, not the gateway
-            reason = f"the {source} decoder failed on it ({type(error).__name__}: {error}); please report this record"
-            dead.append(_letter(source, record.where, reason, body, len(body)))
+            dead.append(_letter(source, record.where, _reason(source, error), body, len(body)))
             continue
         screened = type(found) is Screened
         if not isinstance(found, Redacted) and (body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body)):
@@ -77,6 +76,37 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
             kept.append(body if screened else redact.mask(body))
             kept += [None] * (len(found) - 1)
     return Batch(events, kept, dead, number)
+
+
+def decode_parsed(source: str, records: Sequence[ParsedRecord], keep: bool = False) -> Batch:
+    """Decode and redact records that were parsed already; the bytes of one are made only where it is stored.
+
+    Args:
+        source: The name of the source.
+        records: The records; one that cannot be decoded becomes a dead letter alone.
+        keep: Hand the masked bytes of each record on with its first event.
+
+    Returns:
+        The events, and the dead letters.
+    """
+    batch = Batch([], [], [], len(records))
+    for record in records:
+        try:
+            events = redact.events(record.decode())
+        except Exception as error:  # noqa: BLE001  # a fault of a decoder must cost one record, not the gateway
+            body = record.encode()
+            batch.dead.append(_letter(source, record.where, _reason(source, error), body, len(body)))
+            continue
+        batch.events += events
+        if keep and events:
+            batch.kept += [redact.mask(record.encode()), *[None] * (len(events) - 1)]
+    return batch
+
+
+def _reason(source: str, error: Exception) -> str:
+    if isinstance(error, DecodeError):
+        return str(error)
+    return f"the {source} decoder failed on it ({type(error).__name__}: {error}); please report this record"
 
 
 def _letter(source: str, where: str, reason: str, record: bytes, length: int) -> DeadLetter:

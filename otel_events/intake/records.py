@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from otel_events.model.record import ParsedRecord as ParsedRecord
 from otel_events.model.record import Record as Record
 from otel_events.model.record import Refused as Refused
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
+
+from otel_events.model.event import AnyEvent
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -10,6 +14,15 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     body: bytes
     hint: str = ""
+    where: str = ""
+
+
+class ParsedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record whose taker has parsed it already. ``decode`` gives its events (DecodeError where it cannot), ``encode``
+    its bytes, which are needed only where the record itself is stored; ``where`` names it to a person."""
+
+    decode: Callable[[], list[AnyEvent]]
+    encode: Callable[[], bytes]
     where: str = ""
 
 

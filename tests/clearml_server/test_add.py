@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from otel_events.clearml_server.api.access import Access
 from otel_events.clearml_server.api.add import ENDPOINTS, MAX_REASONS, add, add_batch
 from otel_events.clearml_server.api.base import MODEL, TASK, ApiError, Call, Service
 from otel_events.clearml_server.store import LOG, SCALAR, TYPES, Owner
+from otel_events.sources.clearml.decode import AnsweredCall, recorded
 from tests.clearml_server.asking import NOW, Asked, asking, image, line, parts, plot, scalar
 from tests.clearml_server.running import running
 from tests.patience import PATIENCE
@@ -187,7 +189,11 @@ class Http:
 @pytest.fixture
 def http(asked: Asked) -> Iterator[Http]:
     told: list[Any] = []
-    service = Service(*parts(asked.store), "company", lambda: NOW, lambda: 0.0, told.append)
+
+    def offer(call: AnsweredCall) -> None:
+        told.append(msgspec.json.decode(recorded(call)))
+
+    service = Service(*parts(asked.store), "company", lambda: NOW, lambda: 0.0, offer)
     with (
         running(app.create(service, Access({}, b"x" * 32), ENDPOINTS)) as url,
         httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client,

@@ -56,7 +56,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
 def test_a_batch_reaches_the_metrics_under_the_tasks_name(live: Live) -> None:
     live.offer({"t": NOW / 1000, "endpoint": "tasks.create", "body": {"name": "train"}, "resp": {"data": {"id": "t"}}})
     with asking() as asked:
-        service = Service(*parts(asked.store), "company", lambda: NOW, lambda: 0.0, live.offer)
+        service = Service(*parts(asked.store), "company", lambda: NOW, lambda: 0.0)
         events = [
             scalar(1, 0.5),
             scalar(2, 0.25),

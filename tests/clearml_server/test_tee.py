@@ -59,13 +59,13 @@ class Watched:
         self.trouble: Exception | None = None
         self.stuck: threading.Event | None = None
 
-    def ingest(self, source: str, records: Any) -> Any:
+    def ingest_parsed(self, source: str, records: Any) -> Any:
         if self.stuck is not None:
             self.stuck.wait(PATIENCE)
         if self.trouble is not None:
             raise self.trouble
-        taken = self._over.ingest(source, records)
-        self.seen.put((source, [json.loads(one.body) for one in records]))
+        taken = self._over.ingest_parsed(source, records)
+        self.seen.put((source, [json.loads(one.encode()) for one in records]))
         return taken
 
     def dropped(self, reason: str, events: int) -> None:

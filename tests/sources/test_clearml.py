@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Log, PhaseChange
-from otel_events.sources.clearml.decode import decode, tells
+from otel_events.sources.clearml.decode import decode, tells_of_runs
 from tests.corpus import CORPUS, needs_corpus
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "clearml"
@@ -167,4 +167,4 @@ def test_every_captured_call_is_decoded(path: Path) -> None:
     for line in path.read_bytes().splitlines():
         endpoint = json.loads(line)["endpoint"]
         found = decode(line)
-        assert bool(found) == tells(endpoint)
+        assert bool(found) == tells_of_runs(endpoint)

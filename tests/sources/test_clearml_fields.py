@@ -13,7 +13,7 @@ from otel_events.intake.records import Record
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Link, Log, PhaseChange, Report, Stat
 from otel_events.sources import decoder
-from otel_events.sources.clearml.decode import decode, tells
+from otel_events.sources.clearml.decode import decode, tells_of_runs
 from otel_events.sources.clearml.events import COUNT, LONGEST_CONTENT, LONGEST_LINE
 from tests.sources.test_clearml import decoded, ends
 
@@ -231,8 +231,8 @@ def test_inputs_and_secrets_stay_outside() -> None:
 def test_what_only_reads_or_was_refused_tells_nothing() -> None:
     assert decode(call("tasks.get_all", {"task": "t"})) == []
     assert decode(call("tasks.started", {"task": "t"}, status=400)) == []
-    assert not tells("events.get_task_log")
-    assert not tells("auth.login")
+    assert not tells_of_runs("events.get_task_log")
+    assert not tells_of_runs("auth.login")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from otel_events.model.errors import OtelEventsError
 from otel_events.server.answers import problem
 from otel_events.server.auth import is_loopback
 from otel_events.server.ingest import Budget, Limits, read_body
+from otel_events.sources.clearml.decode import AnsweredCall
 
 log = logging.getLogger("otel_events.clearml")
 
@@ -106,31 +107,21 @@ class Api:
             data = wire.fields(body) | data
         call.now_ms, call.company = self._service.now_ms(), self._service.company
         call.data = checked(row.fields, data)
-        made = row.answer(self._service, call)
-        if isinstance(made, Attachment):
-            return _download(made)
+        answer = row.answer(self._service, call)
+        if isinstance(answer, Attachment):
+            return _download(answer)
         if row.records:
-            self._tell(at, call, data, made)
-        return Response(wire.envelope(at, row.version, made), media_type="application/json")
+            self._offer(at, call, data, answer)
+        return Response(wire.envelope(at, row.version, answer), media_type="application/json")
 
-    def _tell(self, at: wire.Asked, call: Call, data: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    def _offer(self, at: wire.Asked, call: Call, data: dict[str, Any], answer: Mapping[str, Any]) -> None:
         body = {"events": call.lines} if call.lines is not None else data
-        self._service.offer(
-            {
-                "t": call.now_ms / 1000,
-                "endpoint": at.name,
-                "version": at.version,
-                "body": body,
-                "status": 200,
-                "resp": {"data": made},
-                "worker": call.worker,
-            }
-        )
+        self._service.offer(AnsweredCall(call.now_ms / 1000, at.name, body, answer, at.version, call.worker))
 
 
-def _download(made: Attachment) -> Response:
-    headers = {"Content-Disposition": f'attachment; filename="{made.name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(made.pieces, media_type=made.media_type, headers=headers)
+def _download(file: Attachment) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(file.pieces, media_type=file.media_type, headers=headers)
 
 
 def create(

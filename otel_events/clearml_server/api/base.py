@@ -15,6 +15,7 @@ import msgspec
 
 from otel_events.clearml_server.api.reads.scrolls import Scrolls
 from otel_events.clearml_server.store import Documents, Events, Owner, Retention
+from otel_events.sources.clearml.decode import AnsweredCall
 
 Version = tuple[int, int]
 
@@ -100,7 +101,7 @@ class Service:
         company: str,
         now_ms: Callable[[], int],
         clock: Callable[[], float],
-        offer: Callable[[Mapping[str, Any]], None] = lambda record: None,
+        offer: Callable[[AnsweredCall], None] = lambda call: None,
         refused: Callable[[int], None] = lambda events: None,
     ) -> None:
         """

@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import httpx
-import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -29,10 +28,9 @@ from otel_events.clearml_server.api import wire
 from otel_events.clearml_server.api.app import WORKER_HEADERS
 from otel_events.clearml_server.api.base import ApiError
 from otel_events.gateway.gateway import Gateway
-from otel_events.intake.records import Record
 from otel_events.model.errors import ConfigError
 from otel_events.server.ingest import ENCODINGS, Budget, Held, Limits
-from otel_events.sources.clearml.decode import tells
+from otel_events.sources.clearml.decode import AnsweredCall, parsed_record, tells_of_runs
 
 log = logging.getLogger("otel_events.clearml")
 
@@ -95,22 +93,20 @@ class Copy:
         else:
             part += chunk
 
-    def record(self, now: float) -> bytes:
-        """The call as a record (sources/clearml). ApiError, HTTPException for what is no call's content."""
-        read = ENCODINGS[self.encoding]()
-        answer = b"".join(_capped(read.feed(bytes(self.answer)), self._limit))
-        read.finish()
-        return msgspec.json.encode(
-            {
-                "t": now,
-                "endpoint": self.at.name,
-                "version": self.at.version,
-                "body": self._body(),
-                "status": 200,
-                "resp": {"data": wire.fields(answer).get("data")},
-                "worker": self.worker,
-            }
-        )
+    def call(self, now: float) -> AnsweredCall:
+        """The call, parsed.
+
+        Args:
+            now: Epoch seconds.
+
+        Raises:
+            ApiError, HTTPException: The body or the answer is not what a call has.
+        """
+        unpacker = ENCODINGS[self.encoding]()
+        answer = b"".join(_capped(unpacker.feed(bytes(self.answer)), self._limit))
+        unpacker.finish()
+        data = wire.fields(answer).get("data")
+        return AnsweredCall(now, self.at.name, self._body(), data, self.at.version, self.worker)
 
     def _body(self) -> dict[str, Any]:
         body = bytes(self.body)
@@ -151,7 +147,7 @@ class Tee:
             at = wire.asked(request.url.path)
         except ApiError:
             return None
-        if not tells(at.name):
+        if not tells_of_runs(at.name):
             return None
         worker = next((request.headers[one] for one in WORKER_HEADERS if one in request.headers), "")
         return Copy(at, worker, request.url.query, held, self._limits.body)
@@ -204,7 +200,7 @@ class Tee:
             self._gateway.faulted(FAULT, 1)
 
     def _ingest(self, copy: Copy) -> None:
-        self._gateway.ingest("clearml", [Record(copy.record(time.time()), "", copy.at.name)])
+        self._gateway.ingest_parsed("clearml", [parsed_record(copy.call(time.time()))])
 
 
 async def _keep(client: httpx.AsyncClient) -> None:

@@ -103,9 +103,7 @@ class Batch:
         return type(event.task) is str
 
     def _point(self, event: Reported) -> None:
-        value = event.value
-        if value is None:
-            value = event.values
+        value = _first(event.value, event.values)
         if (type(value) is not float and type(value) is not int) or not _finite(value):
             return
         key = (event.task, bool(event.model_event), _name(event.metric), _name(event.variant))
@@ -124,8 +122,7 @@ class Batch:
             known.high = value
 
     def _time(self, event: Reported) -> int:
-        told = event.timestamp if event.timestamp is not None else event.ts
-        return nanoseconds(told) or self._received
+        return nanoseconds(_first(event.timestamp, event.ts)) or self._received
 
     def _run(self, id_: str, model: bool) -> Run:
         return task_run(self._owner or id_) if self._owner or not model else model_run(id_)
@@ -232,9 +229,14 @@ def _content(event: Reported, kind: str) -> str:
     if kind == "plot":
         return event.plot_str if type(event.plot_str) is str else ""
     if kind == "training_stats_vector":
-        values = event.values if event.values is not None else event.value
+        values = _first(event.values, event.value)
         return msgspec.json.encode(values).decode() if type(values) is list else ""
     return ""
+
+
+def _first(value: Any, instead: Any) -> Any:
+    """The value, unless it is null, or one for which JSON has null: NaN and the infinities come from parsed calls."""
+    return instead if value is None or (type(value) is float and not isfinite(value)) else value
 
 
 def _finite(value: float) -> bool:
