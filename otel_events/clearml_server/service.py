@@ -78,17 +78,17 @@ def opened(settings: Settings, gateway: Gateway) -> Iterator[list[Beside]]:
             yield [Beside(Starlette(routes=tee.routes(settings.upstream, gateway)), listener, LIMITS)]
             return
         files_listener = stack.enter_context(bind(settings.host, settings.files_port, "--clearml-files-port"))
-        api, file_server = stack.enter_context(_kept(settings, gateway))
+        api, file_server = stack.enter_context(_stores(settings, gateway))
         yield [Beside(api, listener, LIMITS), Beside(file_server, files_listener, LIMITS)]
 
 
 @contextmanager
-def _kept(settings: Settings, gateway: Gateway) -> Iterator[tuple[ASGIApp, ASGIApp]]:
+def _stores(settings: Settings, gateway: Gateway) -> Iterator[tuple[ASGIApp, ASGIApp]]:
     """The API and the file server over their places, which are held to their limits meanwhile."""
     host = settings.host
     if not settings.credentials and not is_loopback(host):
-        told = f"--host {host} lets other machines log in, and no credentials are set: "
-        raise ConfigError(f"{told}set {KEY_VARIABLE} and {SECRET_VARIABLE}, or --clearml-credentials FILE")
+        danger = f"--host {host} lets other machines log in, and no credentials are set: "
+        raise ConfigError(f"{danger}set {KEY_VARIABLE} and {SECRET_VARIABLE}, or --clearml-credentials FILE")
     folder = Folder(settings.files, Bounds(total=settings.files_bytes))
     with closing(SqliteStore(settings.store, max_bytes=settings.store_bytes)) as store:
         access = Access(settings.credentials, signing_key(store.documents))
@@ -110,18 +110,18 @@ def _kept(settings: Settings, gateway: Gateway) -> Iterator[tuple[ASGIApp, ASGIA
 def _held(settings: Settings, gateway: Gateway, store: SqliteStore, folder: Folder) -> Iterator[None]:
     age = None if settings.age is None else int(settings.age * 1000)
     limits = Retention(max_age_ms=age, max_bytes=settings.store_bytes)
-    running: list[Keeper | files.Sweeper] = [
+    threads: list[Keeper | files.Sweeper] = [
         Keeper(store.retention, limits, removed=lambda reason, events: gateway.dropped(f"clearml_{reason}", events))
     ]
     if settings.age is not None:
-        running.append(files.Sweeper(folder, settings.age))
-    for one in running:
-        one.start()
+        threads.append(files.Sweeper(folder, settings.age))
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
-        for one in running:
-            one.stop()
+        for thread in threads:
+            thread.stop()
 
 
 def offering(gateway: Gateway) -> Callable[[AnsweredCall], None]:

@@ -44,8 +44,8 @@ class Table:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._rows: dict[str, list[Endpoint]] = {}
-        for one in endpoints:
-            self._rows.setdefault(one.name, []).append(one)
+        for endpoint in endpoints:
+            self._rows.setdefault(endpoint.name, []).append(endpoint)
         for rows in self._rows.values():
             rows.sort(key=lambda row: row.version, reverse=True)
 
@@ -62,12 +62,12 @@ class Api:
         self._budget = Budget(limits.in_flight)
 
     async def handle(self, request: Request) -> Response:
-        at: wire.Asked | None = None
+        at: wire.Target | None = None
         row: Endpoint | None = None
         try:
             if request.headers.get("content-encoding", "identity") != "identity":
                 return PlainTextResponse("Content-Encoding is not supported: send the body as it is", 415)
-            at = wire.asked(request.url.path)
+            at = wire.target(request.url.path)
             row = self._table.find(at.name, at.number)
             if at.name == LOGIN:
                 return self._login(request, at)
@@ -79,7 +79,7 @@ class Api:
             body = wire.envelope(at, actual, {}, error)
             return Response(body, error.code, media_type="application/json")
 
-    def _login(self, request: Request, at: wire.Asked) -> Response:
+    def _login(self, request: Request, at: wire.Target) -> Response:
         authorization = request.headers.get("authorization", "")
         if not authorization:
             authorization = f"Bearer {request.cookies.get(COOKIE, '')}" if COOKIE in request.cookies else ""
@@ -90,16 +90,18 @@ class Api:
         answer.set_cookie(COOKIE, token, max_age=LIFE, httponly=True, samesite="strict")
         return answer
 
-    async def _answer(self, request: Request, at: wire.Asked, row: Endpoint) -> Response:
+    async def _answer(self, request: Request, at: wire.Target, row: Endpoint) -> Response:
         user = self._access.user(request.headers.get("authorization", ""), request.headers.get("cookie", ""))
         with self._budget.held() as held:
             body = (await read_body(request, self._limits, held)).getvalue()
             call = Call(at.name, at.number, {}, user=user.id, raw_size=len(body))
-            call.worker = next((request.headers[one] for one in WORKER_HEADERS if one in request.headers), call.worker)
+            call.worker = next(
+                (request.headers[name] for name in WORKER_HEADERS if name in request.headers), call.worker
+            )
             as_lines = request.headers.get("content-type", "").strip() == wire.LINES
             return await run_in_threadpool(self._work, at, row, call, body, as_lines, request.url.query)
 
-    def _work(self, at: wire.Asked, row: Endpoint, call: Call, body: bytes, as_lines: bool, query: str) -> Response:
+    def _work(self, at: wire.Target, row: Endpoint, call: Call, body: bytes, as_lines: bool, query: str) -> Response:
         data: dict[str, Any] = wire.arguments(query)
         if as_lines:
             call.lines = wire.lines(body)
@@ -114,7 +116,7 @@ class Api:
             self._offer(at, call, data, answer)
         return Response(wire.envelope(at, row.version, answer), media_type="application/json")
 
-    def _offer(self, at: wire.Asked, call: Call, data: dict[str, Any], answer: Mapping[str, Any]) -> None:
+    def _offer(self, at: wire.Target, call: Call, data: dict[str, Any], answer: Mapping[str, Any]) -> None:
         body = {"events": call.lines} if call.lines is not None else data
         self._service.offer(AnsweredCall(call.now_ms / 1000, at.name, body, answer, at.version, call.worker))
 

@@ -134,12 +134,12 @@ class Service:
 
     def unlocked(self, owner: Owner, allow_locked: bool = False) -> Owner:
         """``owner``, if its events may be changed: it exists, and is not published or the caller insists."""
-        found = self.document(owner)
-        if found is None:
+        document = self.document(owner)
+        if document is None:
             if owner.model:
                 raise invalid_model(owner.id)
             raise ApiError(400, 101, f"Invalid task id: id={owner.id}, company={self.company}")
-        if not allow_locked and is_locked(owner, found):
+        if not allow_locked and is_locked(owner, document):
             what, code = ("model", 201) if owner.model else ("task", 101)
             where = f"company={self.company}, id={owner.id}"
             raise ApiError(400, code, f"Cannot update events for a published {what}: {where}")
@@ -178,17 +178,17 @@ def parsed(version: str) -> Version:
 
 def checked(fields: tuple[Field, ...], data: Mapping[str, Any]) -> dict[str, Any]:
     """``data`` with each field checked, cast and defaulted; what is not in ``fields`` stays. Raises ApiError 400/12."""
-    found = dict(data)
+    fitted = dict(data)
     for field in fields:
         value = data.get(field.name, MISSING)
         if value is MISSING or value is None:
             _absent(field)
-            found.pop(field.name, None)  # a null counts as not sent
+            fitted.pop(field.name, None)  # a null counts as not sent
             if field.default is not None:
-                found[field.name] = field.default
+                fitted[field.name] = field.default
         else:
-            found[field.name] = _cast(field, value)
-    return found
+            fitted[field.name] = _cast(field, value)
+    return fitted
 
 
 def _absent(field: Field) -> None:

@@ -71,7 +71,7 @@ def _checked(upstream: str) -> httpx.URL:
 class Copy:
     """What is kept of one call while it streams by: nothing any more once there is no room."""
 
-    def __init__(self, at: wire.Asked, worker: str, query: str, held: Held, limit: int) -> None:
+    def __init__(self, at: wire.Target, worker: str, query: str, held: Held, limit: int) -> None:
         self.at, self.worker, self.query = at, worker, query
         self.body, self.answer = bytearray(), bytearray()
         self.encoding = ""
@@ -144,12 +144,12 @@ class Tee:
     def _copy(self, request: Request, held: Held) -> Copy | None:
         """Where to put what this call tells; None for one that tells nothing of a run."""
         try:
-            at = wire.asked(request.url.path)
+            at = wire.target(request.url.path)
         except ApiError:
             return None
         if not tells_of_runs(at.name):
             return None
-        worker = next((request.headers[one] for one in WORKER_HEADERS if one in request.headers), "")
+        worker = next((request.headers[name] for name in WORKER_HEADERS if name in request.headers), "")
         return Copy(at, worker, request.url.query, held, self._limits.body)
 
     async def _answer(self, request: Request, copy: Copy | None) -> Response:
@@ -157,12 +157,14 @@ class Tee:
             answer = await self._open().send(self._forwarded(request, copy), stream=True)
         except httpx.HTTPError as error:
             log.warning("ClearML's server at %s did not answer: %s", self._upstream, str(error) or type(error).__name__)
-            told = ApiError(502, 0, f"the ClearML server behind this gateway did not answer ({type(error).__name__})")
-            return Response(wire.envelope(None, None, {}, told), 502, media_type="application/json")
+            refusal = ApiError(
+                502, 0, f"the ClearML server behind this gateway did not answer ({type(error).__name__})"
+            )
+            return Response(wire.envelope(None, None, {}, refusal), 502, media_type="application/json")
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         streamed = StreamingResponse(_passed(answer, copy), answer.status_code)
-        streamed.raw_headers = _kept(answer.headers.raw)
+        streamed.raw_headers = _end_to_end(answer.headers.raw)
         return streamed
 
     def _forwarded(self, request: Request, copy: Copy | None) -> httpx.Request:
@@ -170,7 +172,7 @@ class Tee:
         path = self._upstream.raw_path.rstrip(b"/") + (scope.get("raw_path") or scope["path"].encode())
         if scope["query_string"]:
             path += b"?" + scope["query_string"]
-        headers = [(name, value) for name, value in _kept(request.headers.raw) if name != b"host"]
+        headers = [(name, value) for name, value in _end_to_end(request.headers.raw) if name != b"host"]
         if copy is not None:
             headers = [(name, _readable(value) if name == b"accept-encoding" else value) for name, value in headers]
         has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
@@ -232,15 +234,15 @@ async def _passed(answer: httpx.Response, copy: Copy | None) -> AsyncIterator[by
         await answer.aclose()
 
 
-def _kept(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Without those of the connection, and those that ``Connection`` names."""
-    found = [(name.lower(), value) for name, value in headers]
-    named = {one.strip().lower() for name, value in found if name == b"connection" for one in value.split(b",")}
-    return [(name, value) for name, value in found if name not in OF_A_CONNECTION and name not in named]
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = {option.strip().lower() for name, value in lowered if name == b"connection" for option in value.split(b",")}
+    return [(name, value) for name, value in lowered if name not in OF_A_CONNECTION and name not in named]
 
 
 def _readable(accepted: bytes) -> bytes:
     """Of the codings that the client takes, those that we can read too."""
-    codings = [one.strip() for one in accepted.split(b",")]
-    known = [one for one in codings if one.partition(b";")[0].strip().lower() == b"gzip"]
-    return b", ".join(known) or b"identity"
+    codings = [coding.strip() for coding in accepted.split(b",")]
+    readable = [coding for coding in codings if coding.partition(b";")[0].strip().lower() == b"gzip"]
+    return b", ".join(readable) or b"identity"

@@ -28,7 +28,7 @@ _FRACTION = re.compile(r"-?\d{1,18}\.\d{1,18}", re.ASCII)
 _WORDS = {"true": True, "false": False}
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True):
     """The endpoint of a path and the version that it asks for, as it was written."""
 
     name: str
@@ -39,28 +39,28 @@ class Asked(msgspec.Struct, frozen=True):
         return parsed(self.version)
 
 
-def asked(path: str) -> Asked:
+def target(path: str) -> Target:
     """ApiError 400/0 for a path that is no endpoint's; the newest version where none is told."""
-    found = _PATH.fullmatch(path)
-    if not found:
+    match = _PATH.fullmatch(path)
+    if not match:
         raise ApiError(400, 0, f"Invalid request path {path[:200]}")
-    return Asked(found["name"], found["version"] or told(NEWEST))
+    return Target(match["name"], match["version"] or dotted(NEWEST))
 
 
-def told(version: Version) -> str:
+def dotted(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
 def arguments(query: str) -> dict[str, Any]:
     """Query arguments as fields: numbers and booleans by their look, ``a[]`` and repeats as lists, dots nest."""
-    found: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_ARGUMENTS)
     except ValueError as error:
         raise ApiError(400, 0, f"too many query arguments: {MAX_ARGUMENTS} at most") from error
     for name, text in pairs:
-        _put(found, name, _value(text))
-    return found
+        _put(nested, name, _value(text))
+    return nested
 
 
 def _value(text: str) -> Any:
@@ -71,32 +71,32 @@ def _value(text: str) -> Any:
     return float(text) if _FRACTION.fullmatch(text) else text
 
 
-def _put(found: dict[str, Any], name: str, value: Any) -> None:
+def _put(holder: dict[str, Any], name: str, value: Any) -> None:
     *outer, last = name.split(".")[:10]
     for part in outer:
-        inner = found.setdefault(part, {})
+        inner = holder.setdefault(part, {})
         if not isinstance(inner, dict):
             return
-        found = inner
+        holder = inner
     if last.endswith("[]"):
-        held = found.setdefault(last[:-2], [])
-        if isinstance(held, list):
-            held.append(value)
-    elif last in found:
-        held = found[last]
-        found[last] = [*held, value] if isinstance(held, list) else [held, value]
+        before = holder.setdefault(last[:-2], [])
+        if isinstance(before, list):
+            before.append(value)
+    elif last in holder:
+        before = holder[last]
+        holder[last] = [*before, value] if isinstance(before, list) else [before, value]
     else:
-        found[last] = value
+        holder[last] = value
 
 
 def fields(body: bytes) -> dict[str, Any]:
     """A JSON body; nothing counts as {}. ApiError 400/0 where it is no JSON, 400/12 where it is no object."""
     if not body.strip():
         return {}
-    found = _decoded(body)
-    if not isinstance(found, dict):
-        raise failed_validation(f"the body must be an object, found: {type(found).__name__}")
-    return found
+    document = _decoded(body)
+    if not isinstance(document, dict):
+        raise failed_validation(f"the body must be an object, found: {type(document).__name__}")
+    return document
 
 
 def lines(body: bytes) -> list[dict[str, Any]]:
@@ -104,11 +104,11 @@ def lines(body: bytes) -> list[dict[str, Any]]:
     text = body.replace(b"\r\n", b"\n").removesuffix(b"\n")
     if not text:
         return []
-    found = [_decoded(line) for line in text.split(b"\n")]
-    for one in found:
-        if not isinstance(one, dict):
-            raise ApiError(400, 0, f"json lines must contain objects, found: {type(one).__name__}")
-    return found
+    objects = [_decoded(line) for line in text.split(b"\n")]
+    for value in objects:
+        if not isinstance(value, dict):
+            raise ApiError(400, 0, f"json lines must contain objects, found: {type(value).__name__}")
+    return objects
 
 
 _BARE = re.compile(rb"\b(?:NaN|-?Infinity)\b")
@@ -137,7 +137,9 @@ def _lenient(text: bytes) -> Any:
         raise ApiError(400, 0, MALFORMED) from error
 
 
-def envelope(at: Asked | None, actual: Version | None, data: Mapping[str, Any], error: ApiError | None = None) -> bytes:
+def envelope(
+    at: Target | None, actual: Version | None, data: Mapping[str, Any], error: ApiError | None = None
+) -> bytes:
     """The answer. A version below 2.1 is a number in it, as in the recorded server's."""
     number = uuid.uuid4().hex
     numeric = at is None or at.number < (2, 1)
@@ -147,7 +149,7 @@ def envelope(at: Asked | None, actual: Version | None, data: Mapping[str, Any], 
         "endpoint": {
             "name": at.name if at else "",
             "requested_version": _shown(at.version if at else "1.0", numeric),
-            "actual_version": _shown(told(actual), numeric) if actual else None,
+            "actual_version": _shown(dotted(actual), numeric) if actual else None,
         },
         "result_code": error.code if error else 200,
         "result_subcode": error.subcode if error else 0,

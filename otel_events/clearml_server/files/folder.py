@@ -40,19 +40,19 @@ class FileError(Exception):
 
 def parts(name: str) -> list[str]:
     """The parts of a file's name, ``/`` between them. FileError 400 for what is no name in a folder."""
-    found = [part for part in name.split("/") if part]
+    names = [part for part in name.split("/") if part]
     try:
-        sizes = [len(part.encode()) for part in found]
+        sizes = [len(part.encode()) for part in names]
     except UnicodeEncodeError as error:
         raise FileError(400, "the file's name is not Unicode") from error
-    if not found or found[0] == INCOMING or any(part in (".", "..") for part in found):
+    if not names or names[0] == INCOMING or any(part in (".", "..") for part in names):
         raise FileError(400, "not the name of a file: name a path below the root, without . and .. in it")
     if max(sizes) > MAX_PART or sum(sizes) + len(sizes) > MAX_NAME or len(sizes) > MAX_DEPTH:
-        told = f"{MAX_PART} bytes a part, {MAX_NAME:,} in all, {MAX_DEPTH} parts"
-        raise FileError(400, f"the file's name is too long: at most {told}")
-    if any(ord(letter) < 32 or ord(letter) == 127 for part in found for letter in part):
+        limits = f"{MAX_PART} bytes a part, {MAX_NAME:,} in all, {MAX_DEPTH} parts"
+        raise FileError(400, f"the file's name is too long: at most {limits}")
+    if any(ord(letter) < 32 or ord(letter) == 127 for part in names for letter in part):
         raise FileError(400, "a control character in the file's name: leave it out")
-    return found
+    return names
 
 
 class Folder:
@@ -126,8 +126,8 @@ class Folder:
         """Count bytes that come in. FileError 507 where there is no more room."""
         with self._lock:
             if self._used + size > self.bounds.total:
-                told = f"the file server's {self.bounds.total:,} bytes are full"
-                raise FileError(507, f"{told}: delete tasks, or give it more by --clearml-files-mib")
+                problem = f"the file server's {self.bounds.total:,} bytes are full"
+                raise FileError(507, f"{problem}: delete tasks, or give it more by --clearml-files-mib")
             self._used += size
 
     def give_back(self, size: int) -> None:
@@ -140,8 +140,8 @@ class Folder:
             for name in names:
                 path = Path(folder, name)
                 with contextlib.suppress(FileNotFoundError):  # an upload that ended, a file that was deleted
-                    told = path.lstat()
-                    yield path, told.st_size, told.st_mtime
+                    status = path.lstat()
+                    yield path, status.st_size, status.st_mtime
 
     def _prune(self, folder: Path) -> None:
         """Remove a folder and those above it as far as nothing is in them."""

@@ -208,8 +208,8 @@ def create(
     return Guard(app, Bind(host))
 
 
-def _json(told: object) -> Response:
-    return Response(msgspec.json.encode(told), media_type="application/json")
+def _json(content: object) -> Response:
+    return Response(msgspec.json.encode(content), media_type="application/json")
 
 
 def _refused(request: Request, error: HTTPException) -> Response:

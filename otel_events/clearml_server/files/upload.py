@@ -31,7 +31,7 @@ class Form:
         self._field, self._value, self._size = bytearray(), bytearray(), 0
         self._disposition = b""
         self._ended = False
-        told = {
+        callbacks = {
             "on_part_begin": self._begin,
             "on_header_field": self._header_name,
             "on_header_value": self._header_value,
@@ -40,7 +40,7 @@ class Form:
             "on_part_data": self._data,
             "on_end": self._end,
         }
-        self._parser = MultipartParser(boundary, told)  # type: ignore[arg-type]  # a TypedDict there, these keys of it
+        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a TypedDict there, these keys of it
 
     def feed(self, piece: bytes) -> None:
         try:

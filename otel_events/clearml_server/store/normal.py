@@ -1,6 +1,6 @@
-"""Events as they come -> rows of the store, by series; what cannot be kept, with the reason. Pure.
+"""Events as they come -> rows of the store, by series, and the reasons of those that are refused. Pure functions.
 
-Rules: what ClearML's server does to an event (clearml.md, section 5), except that one bad event never loses the others.
+An event is checked and changed as ClearML's server does it, except that one bad event never loses the others.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import msgspec
 from otel_events.clearml_server.store.model import IMAGE, LOG, PLOT, SCALAR, TYPES, VECTOR
 
 NUMBER, MISSING, NULL = 0, 1, 2
-"""Slots of an iteration: a number, absent, null. The three are different keys, as they are for ClearML."""
+"""Slots of an iteration: a number, absent, null. They are three different keys, as they are for ClearML."""
 INT64 = 1 << 63
 MAX_NAME = 1024
-"""Characters of a metric's or a variant's name, of a key, a worker or a URL used as one."""
+"""Characters of the name of a metric, a variant or a worker."""
 _PACK_FROM = 2048
 """Bodies of at least so many bytes are deflated."""
 _NUMBERS = {t: n for n, t in enumerate(TYPES)}
@@ -35,7 +35,7 @@ SeriesKey = tuple[str, bool, int, str, str]
 
 
 class Row(NamedTuple):
-    """One event of a series. ``value``: of scalars only; ``key``, ``url``: of reports; ``body``: all other fields."""
+    """One event of a series. Only scalars have ``value``, only reports ``key`` and ``url``; ``body``: other fields."""
 
     slot: int
     iter: int
@@ -49,26 +49,35 @@ class Row(NamedTuple):
 
 
 class RefusalError(ValueError):
-    """An event that cannot be kept; the text is the reason, without the event's own values: reasons are counted."""
+    """An event cannot be stored. The text is the reason without values of the event, because reasons are counted."""
 
 
 def sort_out(
     events: Iterable[dict[str, Any]], worker: str, now_ms: int
 ) -> tuple[dict[SeriesKey, list[Row]], Counter[str]]:
-    """Rows by series, in order of arrival, and the reasons of what was refused, counted."""
-    taken: dict[SeriesKey, list[Row]] = {}
+    """Rows of a batch by series.
+
+    Args:
+        events: Each has a ``type`` of TYPES and a ``task``.
+        worker: For events that name none.
+        now_ms: The time of events that have none.
+
+    Returns:
+        Rows by series, in order of arrival, and how many events were refused, by reason.
+    """
+    series: dict[SeriesKey, list[Row]] = {}
     reasons: Counter[str] = Counter()
     for event in events:
         try:
             metric, variant = event.get("metric") or "", event.get("variant") or ""
             kind = event["type"]
-            row = _TAKE[kind](event, worker, now_ms)
+            row = _ROWS[kind](event, worker, now_ms)
             key = (event["task"], event.get("model_event") is True, _NUMBERS[kind], metric, variant)
-            rows = taken.get(key)
+            rows = series.get(key)
             if rows is None:
                 _check_name("metric", metric)
                 _check_name("variant", variant)
-                rows = taken[key] = []
+                rows = series[key] = []
         except RefusalError as refusal:
             reasons[str(refusal)] += 1
         except TypeError:  # a name that is a list or an object cannot be a key
@@ -77,7 +86,7 @@ def sort_out(
             reasons["the event cannot be written as JSON"] += 1
         else:
             rows.append(row)
-    return taken, reasons
+    return series, reasons
 
 
 def _check_name(what: str, name: object) -> None:
@@ -217,7 +226,7 @@ def _plot(event: dict[str, Any], worker: str, now_ms: int) -> Row:
     return _report(event, worker, now_ms, **more)
 
 
-_TAKE = {SCALAR: _scalar, VECTOR: _vector, IMAGE: _report, PLOT: _plot, LOG: _log}
+_ROWS = {SCALAR: _scalar, VECTOR: _vector, IMAGE: _report, PLOT: _plot, LOG: _log}
 
 
 def _finite(value: object) -> bool:

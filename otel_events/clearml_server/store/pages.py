@@ -29,8 +29,11 @@ _LINES = (
 )
 
 
-class Paged:
-    """One question for a page: which series, on which axis, in which direction."""
+class _Query:
+    """One query for a page: which series, on which axis, in which direction.
+
+    Points, reports and log lines lie in three tables. Each table that has series of the query is a part of a UNION.
+    """
 
     def __init__(self, db: sqlite3.Connection, series: Sequence[Series], axis: Axis, descending: bool) -> None:
         self._db = db
@@ -48,7 +51,11 @@ class Paged:
         self._values = {name: msgspec.json.encode(ids).decode() for name, ids in groups.items() if ids}
 
     def numbered(self, after: float | int | None, limit: int) -> list[Any]:
-        """Rows beyond ``after``, at least ``limit`` of them if there are so many, the last key with all its rows."""
+        """Rows beyond ``after``, at least ``limit`` of them if there are so many, the last key with all its rows.
+
+        A range of keys that should hold that many is guessed and read; where it holds fewer, it is made wider. So no
+        statement sorts more rows than a few pages have.
+        """
         near = self._edge(after)
         if near is None:
             return []
@@ -68,7 +75,7 @@ class Paged:
         return self._ordered(self._union(parts, slot="> 0")) if parts else []
 
     def lines_without_iteration(self, after: tuple[float | int, int], limit: int) -> list[Any]:
-        """(row ..., id): log lines without an iteration, by (time, arrival)."""
+        """Log lines without an iteration, by (time, arrival); each row ends with its id."""
         if _LINES not in self._parts:
             return []
         text = _LINES[0].format(p=_LINES[1] + ", t.id", slot="> 0")
@@ -78,7 +85,7 @@ class Paged:
         ).fetchall()
 
     def _edge(self, after: float | int | None) -> float | int | None:
-        """The first key beyond ``after``: one look-up for each series."""
+        """The first key beyond ``after``, by one look-up for each series."""
         beyond = "" if after is None else f"AND {self._key} {'<' if self._down else '>'} :after"
         best = f"{'max' if self._down else 'min'}({self._key})"
         text = " UNION ALL ".join(self._look(part, best, beyond) for part in self._parts)
@@ -95,7 +102,8 @@ class Paged:
         return f"SELECT ({inner}) k FROM json_each({ids}) j"
 
     def _guess(self, near: float | int, limit: int) -> int:
-        """How wide a range should hold ``limit`` events, if they lie evenly. By time there is no order to use: all."""
+        """How wide a range should be to hold ``limit`` events if they lie evenly. By time it is everything: there is no
+        index that could use a narrower range."""
         if self._key == "t.time":
             return 1 << 63
         end = 0 if self._down else max((s.top for s in self._series if s.top is not None), default=0)
@@ -140,23 +148,24 @@ def page(
     limit: int,
     numbered_only: bool,
 ) -> Page:
+    """See ``protocol.Events.page``."""
     total = sum(s.events for s in series)
     if not series or limit <= 0:
         return Page([], total, after)
-    asked, events = Paged(db, series, axis, descending), Events(db, series)
+    query, events = _Query(db, series, axis, descending), Events(db, series)
     rows: list[Any] = []
     end = after
     if after is None or after.at is not None:
-        rows = asked.numbered(None if after is None else after.at, limit)
+        rows = query.numbered(None if after is None else after.at, limit)
         if rows:
             end = Position(rows[-1][2 if axis == "iter" else 3])
     if axis == "iter" and not numbered_only and len(rows) < limit:
         line = after.line if after else None
         if line is None:
-            others = asked.without_iteration()
+            others = query.without_iteration()
             rows += others
             end = Position(None, _BEFORE_ALL) if others else end
-        lines = asked.lines_without_iteration(line or _BEFORE_ALL, max(1, limit - len(rows)))
+        lines = query.lines_without_iteration(line or _BEFORE_ALL, max(1, limit - len(rows)))
         rows += lines
         end = Position(None, (lines[-1][3], lines[-1][-1])) if lines else end
     return Page([events.report(_report(row)) if row[8] else events.point(row) for row in rows], total, end)
@@ -174,7 +183,7 @@ def log(
     limit: int,
     complete: bool,
 ) -> tuple[Page, tuple[float, int] | None]:
-    """Lines of log series of one owner by (time, arrival)."""
+    """See ``protocol.Events.log``; all series are log series of one owner."""
     total = sum(s.events for s in series)
     if not series or limit <= 0:
         return Page([], total, None), after

@@ -56,7 +56,7 @@ def _series(owner: Owner, row: Sequence[Any]) -> Series:
 
 
 def chosen(metrics: Metrics | None, metric: str, variant: str) -> bool:
-    """Whether a filter lets a metric's variant through."""
+    """Whether a filter lets a variant of a metric through."""
     if not metrics:
         return True
     variants = metrics.get(metric)
@@ -83,7 +83,7 @@ def summary(db: sqlite3.Connection, owner: Owner) -> Summary:
 
 
 class Events:
-    """Rows of point, report and log as the events that they were."""
+    """Makes the events again out of rows of point, report and log."""
 
     def __init__(self, db: sqlite3.Connection, series: Iterable[Series]) -> None:
         self._series = {s.id: s for s in series}
@@ -91,7 +91,7 @@ class Events:
         self._db = db
 
     def point(self, row: Sequence[Any]) -> dict[str, Any]:
-        """Of (series, slot, iter, time, received, worker, value, extra)."""
+        """The event of a row (series, slot, iter, time, received, worker, value, extra)."""
         event = self._common(*row[:6])
         if row[6] is not None:
             event["value"] = row[6]
@@ -100,7 +100,7 @@ class Events:
         return event
 
     def report(self, row: Sequence[Any]) -> dict[str, Any]:
-        """Of (series, slot, iter, time, received, worker, body); a log line too."""
+        """The event of a row (series, slot, iter, time, received, worker, body), which may also be a log line."""
         return self._common(*row[:6]) | opened(row[6])
 
     def _common(self, series: int, slot: int, number: int, time: float, received: int, worker: int) -> dict[str, Any]:

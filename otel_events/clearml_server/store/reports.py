@@ -1,4 +1,4 @@
-"""Images, plots and vectors: the newest iterations of each series, and which images are still there."""
+"""Images, plots and vectors: the newest iterations of each series, and which images can still be seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SELECT = "SELECT series, slot, iter, time, received, worker, body FROM report"
 
 
 def _shown(series: Series) -> str:
-    """The rows of a series that have an iteration; an image without a URL is nothing to show."""
+    """The condition for rows of a series that have an iteration; an image without a URL is nothing to show."""
     return "series = :series AND slot = 0" + (" AND url <> ''" if series.type == IMAGE else "")
 
 
@@ -73,6 +73,6 @@ def overwritten(db: sqlite3.Connection, series: Series) -> int | None:
 
 
 def _values(series: Series, low: int | None, high: int | None) -> dict[str, int]:
-    """What the statements above name: the series, and a range of iterations within 64 bits."""
+    """Values for the names in the statements above: the series, and a range of iterations within 64 bits."""
     bottom, top = _LOW if low is None else max(_LOW, low), _HIGH if high is None else min(_HIGH, high)
     return {"series": series.id, "low": bottom, "high": top}

@@ -62,7 +62,7 @@ def float32(value: float) -> float:
 
 
 def bounds(db: sqlite3.Connection, series: Series, axis: Axis) -> Bounds:
-    """Points on the axis, the least, the greatest. By iteration: three look-ups, at any number of points."""
+    """See ``protocol.Events.bounds``. By iteration it takes three look-ups, however many points there are."""
     if axis == "timestamp":
         row = db.execute(
             "SELECT count(*), min(time), max(time) FROM point"

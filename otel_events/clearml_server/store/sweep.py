@@ -1,4 +1,4 @@
-"""What goes: deleted owners are hidden at once and freed in short steps; retention hides owners; all of it is counted.
+"""Deletion: owners are hidden at once and freed in short steps; retention hides owners; everything is counted.
 
 A step deletes at most ``STEP`` rows in a transaction of its own, so that a batch never waits long for one.
 """
@@ -17,11 +17,12 @@ from otel_events.clearml_server.store.read import marks
 STEP = 1_000
 """Rows that one step deletes at most."""
 _CLEAR = 5_000
+"""Log lines that one step of ``clear_lines`` deletes at most."""
 _SCALAR, _LOG = TYPES.index(SCALAR), TYPES.index(LOG)
 
 
 def hide(db: sqlite3.Connection, owner: Owner, reason: str, keep_summary: bool = False) -> int:
-    """From here on nobody sees the owner's events; how many they were. Inside a transaction of the caller's."""
+    """Hide the owner's events from all queries; how many they were. The caller has begun a transaction."""
     row = db.execute("SELECT id, last_iter, written, metrics FROM owner WHERE name = ? AND model = ?", owner).fetchone()
     if row is None:
         return 0
@@ -38,11 +39,11 @@ def hide(db: sqlite3.Connection, owner: Owner, reason: str, keep_summary: bool =
             " WHERE owner = ? AND stats NOT NULL",
             (new, row[0]),
         )
-    count(db, reason, events)
+    _count(db, reason, events)
     return events
 
 
-def count(db: sqlite3.Connection, reason: str, events: int) -> None:
+def _count(db: sqlite3.Connection, reason: str, events: int) -> None:
     db.execute(
         "INSERT INTO counter VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = value + excluded.value",
         (reason, events),
@@ -50,7 +51,7 @@ def count(db: sqlite3.Connection, reason: str, events: int) -> None:
 
 
 def retain(db: sqlite3.Connection, limits: Limits, now_ms: int) -> Removed:
-    """Hide one owner that is over a limit: the one least recently written. The only one left is kept at any size."""
+    """Hide the owner that was least recently written, if a limit is exceeded. The last owner stays at any size."""
     removed = Removed()
     oldest = db.execute(
         "SELECT name, model, written FROM owner WHERE name IS NOT NULL ORDER BY written, id LIMIT 2"
@@ -72,25 +73,25 @@ def retain(db: sqlite3.Connection, limits: Limits, now_ms: int) -> Removed:
 
 
 def _live_bytes(db: sqlite3.Connection) -> int:
-    """Zero while something hidden waits to be freed: what it takes is not yet known."""
+    """Bytes in use; 0 while something hidden waits to be freed, because nobody knows yet how much that will free."""
     waiting = db.execute("SELECT 1 FROM owner WHERE name IS NULL LIMIT 1").fetchone()
     return 0 if waiting else schema.used_bytes(db)
 
 
 def collect(db: sqlite3.Connection, budget: int = STEP) -> bool:
-    """Free rows of hidden owners; whether there may be more. Inside a transaction of the caller's."""
+    """Delete rows of hidden owners; whether there may be more. The caller has begun a transaction."""
     while budget > 0:
         row = db.execute("SELECT id FROM owner WHERE name IS NULL LIMIT 1").fetchone()
         if row is None:
             return False
         budget -= _lines(db, row[0], budget)
         while budget > 0:
-            found = db.execute("SELECT id, type FROM series WHERE owner = ? LIMIT 1", row).fetchone()
-            if found is None:
+            series = db.execute("SELECT id, type FROM series WHERE owner = ? LIMIT 1", row).fetchone()
+            if series is None:
                 db.execute("DELETE FROM owner WHERE id = ?", row)
                 budget -= 1
                 break
-            budget -= _rows(db, found[0], found[1], budget)
+            budget -= _rows(db, series[0], series[1], budget)
     return True
 
 
@@ -100,7 +101,7 @@ def _lines(db: sqlite3.Connection, owner: int, budget: int) -> int:
 
 
 def _rows(db: sqlite3.Connection, series: int, kind: int, budget: int) -> int:
-    """Delete rows of a series, and the series when none is left; the budget spent."""
+    """Delete rows of a series, and the series itself when none is left; how much of the budget that took."""
     spent = 0
     if kind == _SCALAR:
         spent = db.execute(
@@ -126,18 +127,18 @@ def clear_lines(
         if names:
             where += f" AND s.metric {of} ({marks(names)})"
             values += names
-    found = db.execute(f"SELECT s.id, s.owner FROM owner o JOIN series s ON s.owner = o.id WHERE {where}", values)
-    ids = found.fetchall()
-    if not ids:
+    text = f"SELECT s.id, s.owner FROM owner o JOIN series s ON s.owner = o.id WHERE {where}"
+    series = db.execute(text, values).fetchall()
+    if not series:
         return 0, False
     old = "" if before_ms is None else " AND time < :before"
     rows = db.execute(
         "SELECT id, series FROM log WHERE owner = :owner AND series IN (SELECT value FROM json_each(:ids))"
         f"{old} ORDER BY time LIMIT :limit",
-        {"owner": ids[0][1], "ids": msgspec.json.encode([row[0] for row in ids]).decode()}
+        {"owner": series[0][1], "ids": msgspec.json.encode([row[0] for row in series]).decode()}
         | {"before": before_ms, "limit": _CLEAR},
     ).fetchall()
     db.executemany("DELETE FROM log WHERE id = ?", [row[:1] for row in rows])
     db.executemany("UPDATE series SET events = events - 1 WHERE id = ?", [row[1:] for row in rows])
-    count(db, "log_cleared", len(rows))
+    _count(db, "log_cleared", len(rows))
     return len(rows), len(rows) == _CLEAR

@@ -1,4 +1,4 @@
-"""Rows into the file: one transaction for a batch, each series' counts and statistics written once for it."""
+"""Rows into the file: one transaction for a batch, which writes the counts and statistics of each series once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from otel_events.clearml_server.store.normal import NUMBER, Row, SeriesKey
 
 _SCALAR, _LOG = TYPES.index(SCALAR), TYPES.index(LOG)
 _CACHED = 100_000
-"""Series whose state the writer remembers; beyond that it starts anew."""
+"""Series whose state the writer remembers; when there are more, it forgets all of them and reads them again."""
 _NEWEST = attrgetter("iter", "time")
 _STATS = msgspec.msgpack.Decoder(Stats)
 
@@ -54,7 +54,10 @@ class _Series(msgspec.Struct):
 
 
 class Writer:
-    """Adds batches; everything of one batch inside one transaction of the caller's. Not for several threads at once."""
+    """Adds batches, each inside a transaction that the caller has begun. Not for several threads at once.
+
+    It remembers series, owners and workers between batches, so that a batch reads little of the file.
+    """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -64,13 +67,13 @@ class Writer:
         self.revision = int(db.execute("SELECT coalesce(max(revision), 0) FROM series").fetchone()[0])
 
     def forget(self) -> None:
-        """What is remembered may no longer be what the file holds: after a rollback or a deletion."""
+        """Forget the remembered state: after a rollback or a deletion the file may hold something else."""
         self._owners.clear()
         self._series.clear()
         self._workers.clear()
 
     def write(self, taken: Mapping[SeriesKey, list[Row]], now_ms: int) -> tuple[int, Counter[str]]:
-        """(events written, reasons of those refused)."""
+        """Write rows by series; how many events were written, and the reasons of those refused."""
         if len(self._series) > _CACHED:
             self.forget()
         self.revision += 1
@@ -120,7 +123,7 @@ class Writer:
                 series.owner.last_iter = max(series.owner.last_iter, top)
 
     def _new_points(self, series: _Series, rows: list[Row]) -> int:
-        """How many of the rows are no replacements; without a look into the table where iterations grow."""
+        """How many of the rows replace no other. While iterations grow, that needs no look into the table."""
         keys = {(row.slot, row.iter) for row in rows}
         if series.events == 0:
             return len(keys)
@@ -146,12 +149,12 @@ class Writer:
 
     def _worker(self, name: str) -> int:
         self._db.execute("INSERT OR IGNORE INTO worker(name) VALUES (?)", (name,))
-        found = int(self._db.execute("SELECT id FROM worker WHERE name = ?", (name,)).fetchone()[0])
-        self._workers[name] = found
-        return found
+        number = int(self._db.execute("SELECT id FROM worker WHERE name = ?", (name,)).fetchone()[0])
+        self._workers[name] = number
+        return number
 
     def _open(self, key: SeriesKey, now_ms: int) -> _Series | None:
-        """The series as the file has it, made where it is new; None where its owner has too many."""
+        """The series as the file has it, created where it is new; None where its owner has too many."""
         owner = self._owners.get(key[:2]) or self._open_owner(key[0], key[1], now_ms)
         of = (owner.id, *key[2:])
         where = "WHERE owner = ? AND type = ? AND metric = ? AND variant = ?"
@@ -160,12 +163,12 @@ class Writer:
             if owner.series >= MAX_SERIES:
                 return None
             owner.series += 1
-            made = self._db.execute(
+            series_id = self._db.execute(
                 "INSERT INTO series(owner, type, metric, variant, events, time, received, revision)"
                 " VALUES (?, ?, ?, ?, 0, 0, 0, 0)",
                 of,
             ).lastrowid
-            row = (made, 0, None, 0, None)
+            row = (series_id, 0, None, 0, None)
         series = _Series(row[0], owner, row[1], row[2], row[3], None if row[4] is None else _STATS.decode(row[4]))
         self._series[key] = series
         return series

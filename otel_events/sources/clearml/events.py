@@ -77,7 +77,7 @@ class Batch:
     def __init__(self, received: int, content: bytes, owner: str = "", worker: str = "") -> None:
         self._received, self._content, self._owner, self._worker = received, content, owner, worker
         self._series: dict[SeriesKey, _Series] = {}
-        self._found: Events = []
+        self._reports: Events = []
         self._lines: Counter[str] = Counter()
 
     def decode(self, events: list[Reported]) -> Events:
@@ -88,10 +88,10 @@ class Batch:
             if kind == "training_stats_scalar":
                 self._point(event)
             elif kind == "log":
-                self._found.append(self._line(event))
+                self._reports.append(self._line(event))
             elif kind in _REPORTS:
-                self._found.append(self._report(event, kind))
-        return self._stats() + self._found
+                self._reports.append(self._report(event, kind))
+        return self._stats() + self._reports
 
     def _kind(self, event: Reported) -> str:
         return event.type.replace(" ", "_") if type(event.type) is str else ""
@@ -109,17 +109,17 @@ class Batch:
         key = (event.task, bool(event.model_event), _name(event.metric), _name(event.variant))
         step = _step(event.iter)
         at = (SINGLE_VALUE if step is None else step, self._time(event))
-        known = self._series.get(key)
-        if known is None:
+        series = self._series.get(key)
+        if series is None:
             self._series[key] = _Series(1, at, value, value, value)
             return
-        known.count += 1
-        if at >= known.at:
-            known.at, known.value = at, value
-        if value < known.low:
-            known.low = value
-        elif value > known.high:
-            known.high = value
+        series.count += 1
+        if at >= series.at:
+            series.at, series.value = at, value
+        if value < series.low:
+            series.low = value
+        elif value > series.high:
+            series.high = value
 
     def _time(self, event: Reported) -> int:
         return nanoseconds(_first(event.timestamp, event.ts)) or self._received

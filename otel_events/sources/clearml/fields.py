@@ -48,12 +48,12 @@ def digest(*parts: object) -> str:
 def nanoseconds(milliseconds: object) -> int:
     """Of an event's ``timestamp``; 0 where it is no time after 1970."""
     if type(milliseconds) is int:
-        found = milliseconds * 1_000_000
+        time = milliseconds * 1_000_000
     elif type(milliseconds) is float and 0 < milliseconds < _END_OF_TIME:
-        found = int(milliseconds * 1_000) * 1_000
+        time = int(milliseconds * 1_000) * 1_000
     else:
         return 0
-    return found if 0 < found < _END_OF_TIME else 0
+    return time if 0 < time < _END_OF_TIME else 0
 
 
 @lru_cache(maxsize=1024)
@@ -62,10 +62,10 @@ def iso(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text[:40])
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        found = int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+        time = int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
     except (ValueError, OverflowError):
         return 0
-    return found if 0 < found < _END_OF_TIME else 0
+    return time if 0 < time < _END_OF_TIME else 0
 
 
 def string(value: object, limit: int = LONGEST) -> str:

@@ -150,10 +150,12 @@ def _start(files: _Folder | _Zip) -> float:
             if line.reason:
                 break
             try:
-                told = [one.timestamp for one in _times.decode(line.body) if one.timestamp and one.timestamp > 0]
+                times = [
+                    event.timestamp for event in _times.decode(line.body) if event.timestamp and event.timestamp > 0
+                ]
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 continue  # refused when it is decoded
-            first = min([first or told[0], *told]) if told else first
+            first = min([first or times[0], *times]) if times else first
     return first / 1000 or files.written(next(name for name in (TASK, *FLUSHES) if files.has(name)))
 
 
@@ -174,8 +176,8 @@ def _lines(path: str, files: _Folder | _Zip, name: str, whole: bool = False) -> 
 
 
 def _read(stream: Any, whole: bool) -> bytes:
-    found: bytes = stream.read(LONGEST_LINE + 1) if whole else stream.readline(LONGEST_LINE + 1)
-    return found
+    read: bytes = stream.read(LONGEST_LINE + 1) if whole else stream.readline(LONGEST_LINE + 1)
+    return read
 
 
 def _too_long(read: int) -> str:

@@ -66,8 +66,8 @@ def decode(call: Call) -> Events:
     if call.endpoint.startswith("models."):
         return [_model(call)]
     if call.endpoint.endswith("_many"):
-        return [event for one in _each(call) for event in _one(one)]
-    return list(_one(call))
+        return [event for single in _each(call) for event in _events(single)]
+    return list(_events(call))
 
 
 def _each(call: Call) -> Iterator[Call]:
@@ -79,16 +79,16 @@ def _each(call: Call) -> Iterator[Call]:
             yield Call(endpoint, call.time, {**call.body, "task": name}, data)
 
 
-def _one(call: Call) -> Iterator[AnyEvent]:
+def _events(call: Call) -> Iterator[AnyEvent]:
     if call.endpoint == "tasks.get_by_id":
-        yield from _known(call)
+        yield from _facts_of(call)
         return
-    made = call.endpoint in ("tasks.create", "tasks.clone")
-    task = string(call.data.get("id")) if made else string(call.body.get("task"))
-    if made and not task:
+    creates = call.endpoint in ("tasks.create", "tasks.clone")
+    task = string(call.data.get("id")) if creates else string(call.body.get("task"))
+    if creates and not task:
         raise wrong(f"the answer of {call.endpoint} names no `id`")
     if not task:
-        yield from (_other(call, one) for one in _named(call.body))
+        yield from (_other(call, named) for named in _named(call.body))
         return
     if call.endpoint in STATUS and call.data.get("updated") != 0:  # at 0 the status stayed as it was
         yield _change(call, task)
@@ -101,8 +101,8 @@ def _one(call: Call) -> Iterator[AnyEvent]:
 def _named(body: dict[str, Any]) -> Iterator[str]:
     """Ids of a call for several tasks: ``tasks.archive``, ``tasks.move``."""
     for name in ("tasks", "ids"):
-        told = body.get(name)
-        yield from (one for one in (told if type(told) is list else ()) if one and type(one) is str)
+        ids = body.get(name)
+        yield from (id_ for id_ in (ids if type(ids) is list else ()) if id_ and type(id_) is str)
 
 
 def _id(call: Call, task: str, time: int, *more: object) -> str:
@@ -134,22 +134,22 @@ def _change(call: Call, task: str) -> PhaseChange | Log:
 
 
 def _facts(body: dict[str, Any], message: str = "") -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {key: text for name, key in _FACTS.items() if (text := string(body.get(name)))}
+    facts: dict[str, Scalar] = {key: text for name, key in _FACTS.items() if (text := string(body.get(name)))}
     for name, key in _LISTS.items():
-        told = body.get(name)
-        if type(told) is list and (text := ",".join(one for one in told if type(one) is str)):
-            found[key] = string(text)
+        texts = body.get(name)
+        if type(texts) is list and (text := ",".join(item for item in texts if type(item) is str)):
+            facts[key] = string(text)
     if message:
-        found["clearml.task.status_message"] = message
-    return found
+        facts["clearml.task.status_message"] = message
+    return facts
 
 
 def _links(body: dict[str, Any], clone: bool, task: str) -> tuple[Link, ...]:
     """To the parent, and from a clone to what it was made of."""
     parent = string(body.get("new_task_parent" if clone else "parent"))
     made_of = string(body.get("task")) if clone else ""
-    told = {"launched_by": parent, "follows": made_of if made_of != parent else ""}
-    return tuple(Link(relation, id_, "task", id_) for relation, id_ in told.items() if id_ and id_ != task)
+    relations = {"launched_by": parent, "follows": made_of if made_of != parent else ""}
+    return tuple(Link(relation, id_, "task", id_) for relation, id_ in relations.items() if id_ and id_ != task)
 
 
 def _error(reason: str, message: str) -> Error:
@@ -158,7 +158,7 @@ def _error(reason: str, message: str) -> Error:
     return Error(type=kind if kind in _KINDS_OF_REASON else "", message=reason or message, kind="user")
 
 
-def _known(call: Call) -> Iterator[AnyEvent]:
+def _facts_of(call: Call) -> Iterator[AnyEvent]:
     """What a task is: the SDK asks after it made one, and it may have been made before anybody listened. The same
     facts are the same event, however often they are asked for."""
     task = members(call.data.get("task"))
@@ -184,7 +184,7 @@ def session(call: Call) -> Events:
     """The task of an offline session: it ran from the first sign on; how it ended is not told."""
     if not call.task:
         raise wrong("task.json names no `id`")
-    found: Events = [
+    events: Events = [
         PhaseChange(
             id=_id(call, call.task, call.time),
             time=call.time,
@@ -195,12 +195,12 @@ def session(call: Call) -> Events:
             native="offline",
         )
     ]
-    return found + list(_artifacts(call, call.task, members(call.body.get("execution")).get("artifacts")))
+    return events + list(_artifacts(call, call.task, members(call.body.get("execution")).get("artifacts")))
 
 
-def _artifacts(call: Call, task: str, told: object) -> Iterator[AnyEvent]:
-    for number, one in enumerate(told if type(told) is list else ()):
-        artifact = members(one)
+def _artifacts(call: Call, task: str, artifacts: object) -> Iterator[AnyEvent]:
+    for number, entry in enumerate(artifacts if type(artifacts) is list else ()):
+        artifact = members(entry)
         about = members(artifact.get("type_data"))
         size = artifact.get("content_size")
         attributes: dict[str, Scalar] = {"clearml.artifact.type": string(artifact.get("type"))}

@@ -26,11 +26,11 @@ def intervals(bounds: Sequence[Bounds], samples: int) -> list[int]:
     wanted = sorted(_wanted(of, samples, place) for place, of in enumerate(bounds))
     widths = [1] * len(bounds)
     group: list[_Wanted] = []
-    for one in wanted:
-        if group and not _fits(group, one):
+    for series in wanted:
+        if group and not _fits(group, series):
             _share(group, widths)
             group = []
-        group.append(one)
+        group.append(series)
     _share(group, widths)
     return widths
 
@@ -43,12 +43,12 @@ def _wanted(of: Bounds, samples: int, place: int) -> _Wanted:
     return _Wanted(interval, -(-reach // interval), place)
 
 
-def _fits(group: list[_Wanted], one: _Wanted) -> bool:
+def _fits(group: list[_Wanted], series: _Wanted) -> bool:
     first = group[0].interval
     return (
-        one.interval <= first + first // 10
+        series.interval <= first + first // 10
         and len(group) < _SERIES
-        and sum(member.buckets for member in group) + one.buckets <= _BUCKETS
+        and sum(member.buckets for member in group) + series.buckets <= _BUCKETS
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from otel_events.clearml_server.api.base import ApiError, Attachment, Call, Service, invalid_scroll
-from otel_events.clearml_server.api.reads.asked import EMPTY_SCROLL, bounded, metrics_filter, one_owner, texts
+from otel_events.clearml_server.api.reads.requests import EMPTY_SCROLL, bounded, metrics_filter, one_owner, texts
 from otel_events.clearml_server.api.reads.scrolls import packed, unpacked
 from otel_events.clearml_server.store import Owner, Position
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from otel_events.clearml_server.api.base import MODEL, TASK, Call, Service
-from otel_events.clearml_server.api.reads.asked import one_owner, owners, texts
+from otel_events.clearml_server.api.reads.requests import one_owner, owners, texts
 from otel_events.clearml_server.store import SCALAR, VECTOR, Owner, Series
 from otel_events.clearml_server.store.model import hashed
 

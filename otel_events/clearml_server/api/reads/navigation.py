@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from otel_events.clearml_server.api.base import Call, Service
-from otel_events.clearml_server.api.reads.asked import filters_by_owner
+from otel_events.clearml_server.api.reads.requests import filters_by_owner
 from otel_events.clearml_server.store import IMAGE, PLOT, Metrics, Owner, Series
 
 _NONE = -(2**63)
@@ -52,14 +52,14 @@ def _page(service: Service, call: Call, kind: str) -> dict[str, Any]:
     state = service.scrolls.get(scroll_id, NavigationScroll)
     if state is None or state.type != kind:
         state, scroll_id = NavigationScroll(kind, {}), None
-    found = []
+    pages = []
     for owner, chosen in asked.items():
         task = state.tasks.get(owner)
         if task is None or data["refresh"]:
             task = state.tasks[owner] = _begin(service, owner, kind, chosen)
         iterations = _turn(service, task, data["iters"], data["navigate_earlier"])
-        found.append({"task": owner.id, "iterations": iterations})
-    return {"metrics": found, "scroll_id": service.scrolls.put(state, scroll_id)}
+        pages.append({"task": owner.id, "iterations": iterations})
+    return {"metrics": pages, "scroll_id": service.scrolls.put(state, scroll_id)}
 
 
 def _begin(service: Service, owner: Owner, kind: str, chosen: Metrics) -> _Task:
@@ -92,21 +92,21 @@ def _turn(service: Service, task: _Task, count: int, earlier: bool) -> list[dict
 def _iterations(
     service: Service, variants: Sequence[_Variant], count: int, low: int | None, high: int | None, up: bool
 ) -> list[int]:
-    found: set[int] = set()
+    merged: set[int] = set()
     for variant in variants:
         bottom = variant.from_iter if low is None else max(low, variant.from_iter)
-        found.update(service.events.iterations([variant.series], newest=count, low=bottom, high=high, up=up))
-    return sorted(found, reverse=not up)[:count]
+        merged.update(service.events.iterations([variant.series], newest=count, low=bottom, high=high, up=up))
+    return sorted(merged, reverse=not up)[:count]
 
 
 def one_each(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One event for each iteration of a series: of images that of the last url, of plots the latest."""
-    kept: dict[int, dict[str, Any]] = {}
+    newest: dict[int, dict[str, Any]] = {}
     for event in events:
-        before = kept.get(event["iter"])
+        before = newest.get(event["iter"])
         if before is None or _rank(event) > _rank(before):
-            kept[event["iter"]] = event
-    return list(kept.values())
+            newest[event["iter"]] = event
+    return list(newest.values())
 
 
 def _rank(event: dict[str, Any]) -> tuple[str, float]:

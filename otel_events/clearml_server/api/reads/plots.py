@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_events.clearml_server.api.base import Call, Service, invalid_scroll
-from otel_events.clearml_server.api.reads.asked import EMPTY_SCROLL, metrics_filter, named, one_owner, owners
+from otel_events.clearml_server.api.reads.requests import EMPTY_SCROLL, metrics_filter, named, one_owner, owners
 from otel_events.clearml_server.store import IMAGE, PLOT, Owner, Series
 
 Event = dict[str, Any]
@@ -65,8 +65,8 @@ def debug_images_1_0(service: Service, call: Call) -> dict[str, Any]:
 def debug_images_1_8(service: Service, call: Call) -> dict[str, Any]:
     """Images of the newest ``iters`` iterations of the task."""
     owner = one_owner(service, call)
-    found = _paged(service, call, [owner], _IMAGES)
-    return {"task": owner.id} | found | {"scroll_id": found["scroll_id"] if found["total"] else None}
+    answer = _paged(service, call, [owner], _IMAGES)
+    return {"task": owner.id} | answer | {"scroll_id": answer["scroll_id"] if answer["total"] else None}
 
 
 def get_multi_task_plots_1_0(service: Service, call: Call) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def get_multi_task_plots(service: Service, call: Call) -> dict[str, Any]:
 
 def _multi(service: Service, call: Call, question: _Question) -> dict[str, Any]:
     asked = owners(service, call, call.data["tasks"])
-    found = _paged(service, call, asked, question)
-    plots = _nested(found["plots"], named(service, asked))
-    return found | {"plots": plots, "returned": len(plots)}
+    answer = _paged(service, call, asked, question)
+    plots = _nested(answer["plots"], named(service, asked))
+    return answer | {"plots": plots, "returned": len(plots)}
 
 
 class PlotsScroll(msgspec.Struct):
@@ -103,10 +103,10 @@ def _paged(service: Service, call: Call, asked: list[Owner], question: _Question
         return {name: [], "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
     state = PlotsScroll(asked, kind, call.data["iters"], 0)
     if scroll_id:
-        known = service.scrolls.get(scroll_id, PlotsScroll)
-        if known is None or (known.owners, known.type) != (asked, kind):
+        earlier = service.scrolls.get(scroll_id, PlotsScroll)
+        if earlier is None or (earlier.owners, earlier.type) != (asked, kind):
             raise invalid_scroll(scroll_id)
-        state = known
+        state = earlier
     chosen = metrics_filter(call)
     events: list[Event] = []
     for owner in asked:
@@ -138,13 +138,15 @@ def _iteration(event: Event) -> int:
 def _newest(service: Service, series: Sequence[Series], iters: int, group: Group) -> list[Event]:
     """Events of the newest iterations of each group."""
     groups: dict[tuple[str, ...], list[Series]] = {}
-    for one in series:
-        groups.setdefault(group(one), []).append(one)
+    for member in series:
+        groups.setdefault(group(member), []).append(member)
     events = []
     for members in groups.values():
-        kept = set(service.events.iterations(members, newest=iters))
-        if kept:
-            events += [event for event in service.events.reports(members, low=min(kept)) if event["iter"] in kept]
+        greatest = set(service.events.iterations(members, newest=iters))
+        if greatest:
+            events += [
+                event for event in service.events.reports(members, low=min(greatest)) if event["iter"] in greatest
+            ]
     return events
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from otel_events.clearml_server.api.base import Call, Service, invalid_scroll
-from otel_events.clearml_server.api.reads.asked import one_owner
 from otel_events.clearml_server.api.reads.navigation import one_each
+from otel_events.clearml_server.api.reads.requests import one_owner
 from otel_events.clearml_server.store import IMAGE, PLOT, Owner, Series
 
 _MAX_VARIANTS = 100
@@ -53,7 +53,7 @@ def next_plot_sample(service: Service, call: Call) -> dict[str, Any]:
     return _plots(*_next(service, call, PLOT))
 
 
-_Found = tuple[str, _Spot | None, list[dict[str, Any]]]
+_Sample = tuple[str, _Spot | None, list[dict[str, Any]]]
 
 
 def _image(scroll_id: str, spot: _Spot | None, events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -68,10 +68,10 @@ def _span(spot: _Spot | None) -> dict[str, Any]:
     return {"min_iteration": spot and spot.low, "max_iteration": spot and spot.high}
 
 
-def _get(service: Service, call: Call, kind: str, name: tuple[str, str]) -> _Found:
+def _get(service: Service, call: Call, kind: str, name: tuple[str, str]) -> _Sample:
     owner = one_owner(service, call)
     state, scroll_id = _state(service, call, kind, owner)
-    spot = next((one for one in state.spots if one.name == name), None)
+    spot = next((candidate for candidate in state.spots if candidate.name == name), None)
     events: list[dict[str, Any]] = []
     if spot is not None:
         at = _newest(service, spot, call.data.get("iteration"))
@@ -111,19 +111,19 @@ def _spots(service: Service, kind: str, owner: Owner, metric: str, current_only:
     return spots
 
 
-def _next(service: Service, call: Call, kind: str) -> _Found:
+def _next(service: Service, call: Call, kind: str) -> _Sample:
     scroll_id = call.data.get("scroll_id")
     owner = one_owner(service, call)
     state = service.scrolls.get(scroll_id, SampleScroll)
     if state is None or (state.type, state.owner) != (kind, owner):
         raise invalid_scroll(scroll_id)
     place = _neighbour(service, state, call.data["navigate_earlier"], call.data["next_iteration"])
-    kept = service.scrolls.put(state, scroll_id)
+    renewed_id = service.scrolls.put(state, scroll_id)
     if place is None:
-        return kept, None, []
-    spot = next(one for one in state.spots if one.name == place[1])
+        return renewed_id, None, []
+    spot = next(candidate for candidate in state.spots if candidate.name == place[1])
     state.at = place
-    return kept, spot, _events(service, spot, place[0])
+    return renewed_id, spot, _events(service, spot, place[0])
 
 
 def _neighbour(
@@ -134,11 +134,11 @@ def _neighbour(
         return None
     at, name = state.at
     if not next_iteration:
-        beside = [one for one in state.spots if (one.name < name if earlier else one.name > name)]
-        here = [(at, one.name) for one in beside if _has(service, one, at)]
+        beside = [spot for spot in state.spots if (spot.name < name if earlier else spot.name > name)]
+        here = [(at, spot.name) for spot in beside if _has(service, spot, at)]
         if here:
             return max(here) if earlier else min(here)
-    places = [(found, one.name) for one in state.spots if (found := _beyond(service, one, at, earlier)) is not None]
+    places = [(found, spot.name) for spot in state.spots if (found := _beyond(service, spot, at, earlier)) is not None]
     if not places:
         return None
     return max(places) if earlier else min(places)
@@ -158,8 +158,8 @@ def _newest(service: Service, spot: _Spot, iteration: int | None) -> int | None:
     return _first(service.events.iterations(spot.series, newest=1, low=spot.low, high=iteration))
 
 
-def _first(found: Iterable[int]) -> int | None:
-    return next(iter(found), None)
+def _first(iterations: Iterable[int]) -> int | None:
+    return next(iter(iterations), None)
 
 
 def _events(service: Service, spot: _Spot, at: int) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from otel_events.clearml_server.api.base import Call, Service, invalid_scroll
-from otel_events.clearml_server.api.reads.asked import (
+from otel_events.clearml_server.api.reads.intervals import intervals
+from otel_events.clearml_server.api.reads.requests import (
     EMPTY_SCROLL,
     bounded,
     metric_variants,
@@ -16,7 +17,6 @@ from otel_events.clearml_server.api.reads.asked import (
     one_owner,
     owners,
 )
-from otel_events.clearml_server.api.reads.intervals import intervals
 from otel_events.clearml_server.api.reads.scrolls import packed, unpacked
 from otel_events.clearml_server.store import SCALAR, SINGLE_VALUE, VECTOR, Axis, Metrics, Owner, Position
 from otel_events.clearml_server.store.read import iso

@@ -40,14 +40,14 @@ class Scrolls:
 
     def put(self, state: object, scroll_id: str | None = None) -> str:
         """Keep a state, under a new id where none is given; the id."""
-        kept = scroll_id or secrets.token_hex(16)
+        state_id = scroll_id or secrets.token_hex(16)
         now = self._clock()
         with self._lock:
-            self._states[kept] = (now, state)
-            self._states.move_to_end(kept)
+            self._states[state_id] = (now, state)
+            self._states.move_to_end(state_id)
             while len(self._states) > MAX_SCROLLS or next(iter(self._states.values()))[0] < now - MAX_AGE_S:
                 self._states.popitem(last=False)
-        return kept
+        return state_id
 
     def clear(self, scroll_id: object) -> None:
         with self._lock:

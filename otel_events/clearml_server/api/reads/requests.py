@@ -16,7 +16,7 @@ _MAX_NAMES = 10_000
 def owners(service: Service, call: Call, ids: Sequence[object], field: str = "tasks") -> list[Owner]:
     """Tasks, or models with ``model_events``; ApiError 400/101 or 400/201 where one of them does not exist."""
     model = bool(call.data.get("model_events"))
-    asked = [Owner(one, model) for one in dict.fromkeys(texts(field, ids))]
+    asked = [Owner(id_, model) for id_ in dict.fromkeys(texts(field, ids))]
     service.must_exist(asked)
     return asked
 
@@ -44,20 +44,20 @@ def metric_variants(field: str, value: Any) -> tuple[str, list[str]]:
     variants = value.get("variants") or []
     if not isinstance(variants, list):
         raise _wrong(field, variants)
-    return _text(field, value.get("metric")), [_text(field, one) for one in variants]
+    return _text(field, value.get("metric")), [_text(field, variant) for variant in variants]
 
 
 def filters_by_owner(service: Service, call: Call) -> dict[Owner, Metrics]:
     """The field ``metrics``, [{task, metric, variants}], by task as given; without a metric it asks for all of them."""
     given: dict[str, list[dict[str, Any]]] = {}
-    for one in call.data["metrics"]:
-        if not isinstance(one, dict):
-            raise _wrong("metrics", one)
-        given.setdefault(_text("metrics", one.get("task")), []).append(one)
+    for entry in call.data["metrics"]:
+        if not isinstance(entry, dict):
+            raise _wrong("metrics", entry)
+        given.setdefault(_text("metrics", entry.get("task")), []).append(entry)
     chosen: dict[Owner, Metrics] = {}
     for owner in owners(service, call, list(given), "metrics"):
         entries = given[owner.id]
-        every = any(one.get("metric") is None for one in entries)
+        every = any(row.get("metric") is None for row in entries)
         chosen[owner] = {} if every else _chosen("metrics", entries)
     return chosen
 
@@ -66,8 +66,8 @@ def _chosen(field: str, entries: Sequence[object]) -> dict[str, list[str]]:
     """A metric named once without variants has them all."""
     chosen: dict[str, list[str]] = {}
     whole: set[str] = set()
-    for one in entries[:_MAX_NAMES]:
-        name, variants = metric_variants(field, one)
+    for entry in entries[:_MAX_NAMES]:
+        name, variants = metric_variants(field, entry)
         if not variants:
             whole.add(name)
         chosen.setdefault(name, []).extend(variants)
@@ -76,7 +76,7 @@ def _chosen(field: str, entries: Sequence[object]) -> dict[str, list[str]]:
 
 def texts(field: str, values: Sequence[object] | None) -> list[str]:
     """A list of strings; ApiError 400/12 where one is none."""
-    return [_text(field, one) for one in values or ()]
+    return [_text(field, value) for value in values or ()]
 
 
 def _text(field: str, value: object) -> str:
