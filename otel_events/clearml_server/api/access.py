@@ -1,4 +1,4 @@
-"""Who may call: a login by key and secret, then a signed token (JWT) as bearer or cookie, as ClearML's clients do."""
+"""Access to the API: a login by key and secret gives a signed token (JWT), which clients send as bearer or cookie."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from otel_events.clearml_server.store import Documents
 from otel_events.model.errors import ConfigError
 
 SERVER_VERSION = "2.3.0"
-"""The server whose answers these are."""
+"""The version of the recorded server, whose answers the API gives."""
 COMPANY = "d1bd92a3b039400cbafc60a7a5b1e52b"
 """The one company: its id in every ClearML server that was set up by default."""
 COOKIE = "clearml_token_basic"
 LIFE = 30 * 24 * 3600
-"""Seconds that a token is good for; the SDK asks for a new one in time."""
+"""Seconds that a token is valid; the SDK asks for a new one in time."""
 KEY_VARIABLE, SECRET_VARIABLE = "OTEL_EVENTS_CLEARML_KEY", "OTEL_EVENTS_CLEARML_SECRET"
 ALGORITHM = "HS256"
 
@@ -37,19 +37,40 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Access:
-    """``credentials``: secret by key; empty: every login is accepted (only on loopback). ``signing``: of the tokens."""
+    """Checks logins and tokens."""
 
     def __init__(self, credentials: Mapping[str, str], signing: bytes, clock: Callable[[], float] = time.time) -> None:
+        """
+        Args:
+            credentials: Secret by key. Empty accepts every login, which is safe on loopback only.
+            signing: The key that signs tokens.
+            clock: Epoch seconds.
+        """
         self._credentials, self._signing, self._clock = dict(credentials), signing, clock
 
     def login(self, authorization: str) -> tuple[User, str]:
-        """The user and a new token, by ``Basic`` credentials or an older token. ApiError 401."""
+        """The user and a new token.
+
+        Args:
+            authorization: The header, with ``Basic`` credentials or an older token.
+
+        Raises:
+            ApiError: 401, neither is valid.
+        """
         scheme, _, given = authorization.partition(" ")
         user = self._by_key(given) if scheme.lower() == "basic" else self.user(authorization)
         return user, self._token(user)
 
     def user(self, authorization: str, cookie: str = "") -> User:
-        """Whose call it is. ApiError 401/10, /20, /22 or /30."""
+        """Whose call it is.
+
+        Args:
+            authorization: The header of that name, or "".
+            cookie: The header of that name, used where there is no authorization.
+
+        Raises:
+            ApiError: 401/10, /20, /22 or /30.
+        """
         scheme, _, given = authorization.partition(" ")
         if not authorization:
             given = _cookie(cookie)
@@ -124,7 +145,15 @@ def signing_key(documents: Documents) -> bytes:
 
 
 def credentials(environ: Mapping[str, str], path: str = "") -> dict[str, str]:
-    """Secret by key: of the file (``key:secret`` a line), else of the environment, else none. Raises ConfigError."""
+    """The secrets of logins, by key.
+
+    Args:
+        environ: Environment variables; KEY_VARIABLE and SECRET_VARIABLE are read.
+        path: A file with one ``key:secret`` a line, which is used instead of the environment.
+
+    Raises:
+        ConfigError: The file cannot be read, or one variable is set without the other.
+    """
     if path:
         try:
             text = Path(path).read_text(encoding="utf-8")

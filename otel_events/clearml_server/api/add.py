@@ -1,8 +1,8 @@
-"""events.add and events.add_batch: one event, or as many as there are lines. What cannot be kept is refused by itself,
-with its reason counted in ``errors_info``: the rest of a batch always lives.
+"""events.add and events.add_batch: one event, or one for each line. An event that cannot be stored is refused alone, and
+``errors_info`` counts the reasons; the rest of a batch is always stored.
 
-Reasons and codes are the recorded server's (API 2.34) where it has one; what it answers with 500 and loses has a reason
-of the store's own (NaN, a text as value, ``iter`` beyond 64 bits).
+Reasons and codes are those of the recorded server (API 2.34) where it has one. What that server answers with 500 and
+loses (NaN, a text as value, ``iter`` beyond 64 bits) has a reason of the store's own.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ def _add(service: Service, call: Call, events: Sequence[dict[str, Any]]) -> Mapp
         added = stored.added
         refused.update(stored.refused)
         if stored.refused:
-            taken = [event for event in taken if _can_be_told(event)]
+            taken = [event for event in taken if _is_json(event)]
     if refused:
         service.refused(refused.total())
     if not added:
         raise ApiError(400, 131, "Events not added: " + ", ".join(f"{why}={n}" for why, n in refused.items()))
     if call.lines is not None:
-        call.lines = taken  # what the record of this call tells
+        call.lines = taken  # so that the gateway gets the stored events only
     return {"added": added, "errors": refused.total(), "errors_info": dict(refused)}
 
 
-def _can_be_told(event: dict[str, Any]) -> bool:
+def _is_json(event: dict[str, Any]) -> bool:
     try:
         msgspec.json.encode(event)
     except (ValueError, OverflowError, RecursionError, TypeError):
-        return False  # lone surrogates, numbers beyond JSON: the store has refused it for the same
+        return False  # lone surrogates, numbers beyond JSON: the store has refused it for the same reason
     return True
 
 
 class _Sorting:
-    """One request's events: which can be stored, and why not the others. Each task is looked up once."""
+    """Sorts one request's events into those that can be stored and those that cannot. Each task is looked up once."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -75,7 +75,11 @@ class _Sorting:
         self._obstacles: dict[str, str] = {}
 
     def sort_out(self, events: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """ApiError 400/12 where one id is told with different settings: then nothing of the request is stored."""
+        """The events that can be stored, and the reasons of the others.
+
+        Raises:
+            ApiError: 400/12, the events of one id have different settings; then nothing of the request is stored.
+        """
         taken = []
         for event in events:
             reason = self._obstacle(event)
@@ -88,7 +92,7 @@ class _Sorting:
         return taken, self._refused
 
     def _obstacle(self, event: dict[str, Any]) -> str:
-        """Why this event cannot be stored, or "". Its fields are put into the store's form."""
+        """Why this event cannot be stored, or "". Changes its fields into the store's form."""
         written = event.get("type")
         if written is None:
             return NO_TYPE

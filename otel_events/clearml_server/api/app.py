@@ -94,7 +94,7 @@ class Api:
         user = self._access.user(request.headers.get("authorization", ""), request.headers.get("cookie", ""))
         with self._budget.held() as held:
             body = (await read_body(request, self._limits, held)).getvalue()
-            call = Call(at.name, at.number, {}, user=user.id, raw_size=len(body))
+            call = Call(at.name, at.number, {}, user=user.id)
             call.worker = next(
                 (request.headers[name] for name in WORKER_HEADERS if name in request.headers), call.worker
             )

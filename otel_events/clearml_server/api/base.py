@@ -73,8 +73,6 @@ class Call(msgspec.Struct):
     user: str = ""
     company: str = ""
     now_ms: int = 0
-    raw_size: int = 0
-    """Bytes of the request's body."""
 
 
 class Attachment(msgspec.Struct, frozen=True):

@@ -1,11 +1,12 @@
-"""The tee: stands in front of a real ClearML server, passes every call on as it is, and reads what tells of runs.
+"""The tee stands in front of a real ClearML server, passes every call on unchanged, and reads a copy of those that tell
+of runs.
 
-Bodies and answers are streamed. A copy of what ``tasks.*`` and ``events.add*`` calls say becomes a record of source
-``clearml`` once the server answered 200 and the client has the answer. Failing open: whatever goes wrong with the copy
-(no room, no journal, a fault) is counted, and the call is not touched.
+Bodies and answers are streamed. The copy of a ``tasks.*`` or ``events.add*`` call goes to the gateway once the server
+has answered 200 and the client has the answer. The tee fails open: whatever goes wrong with the copy (no room, no
+journal, a fault) is counted, and the call is not touched.
 
-Of the headers only those of the connection are our own (RFC 9110, 7.6.1) and ``Host``; where an answer is read,
-``Accept-Encoding`` names no coding that we cannot read.
+Only the headers of a connection (RFC 9110, 7.6.1) and ``Host`` are not passed on. Where a copy is made,
+``Accept-Encoding`` is reduced to codings that we can read.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ from otel_events.sources.clearml.decode import AnsweredCall, parsed_record, tell
 
 log = logging.getLogger("otel_events.clearml")
 
-OF_A_CONNECTION = frozenset(
+CONNECTION_HEADERS = frozenset(
     (
         *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
         *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
     )
 )
 DROPPED = "clearml_tee"
-"""``reason`` of otel_events_dropped_total: calls that were passed on and not read."""
+"""``reason`` of otel_events_dropped_total: calls that were passed on and not read, for want of room."""
 FAULT = "clearml_tee"
-"""``what`` of otel_events_faults_total: the same, by a fault of ours."""
+"""``what`` of otel_events_faults_total: calls that were passed on and could not be read."""
 TIMEOUT = httpx.Timeout(300.0, connect=10.0, pool=10.0)
 CONNECTIONS = httpx.Limits(max_connections=512, max_keepalive_connections=64)
 
@@ -51,9 +52,15 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def routes(upstream: str, gateway: Gateway, limits: Limits = Limits()) -> list[BaseRoute]:  # noqa: B008 - immutable
-    """One route that takes every path: put it last. ``upstream``: the API server's URL, ``https://api.clear.ml``.
+    """One route that takes every path, so put it last. Nothing has to be closed: connections end with the event loop.
 
-    ConfigError where that is no http(s) URL. Nothing to close: connections end with the event loop.
+    Args:
+        upstream: The URL of the API server, for example ``https://api.clear.ml``.
+        gateway: Takes the calls that were read.
+        limits: Bytes of a copy, and of all copies together.
+
+    Raises:
+        ConfigError: ``upstream`` is no http(s) URL.
     """
     return [Route("/{path:path}", Tee(_checked(upstream), gateway, limits))]
 
@@ -69,14 +76,14 @@ def _checked(upstream: str) -> httpx.URL:
 
 
 class Copy:
-    """What is kept of one call while it streams by: nothing any more once there is no room."""
+    """The copy of one call while it streams by. It is dropped once there is no room for it."""
 
     def __init__(self, at: wire.Target, worker: str, query: str, held: Held, limit: int) -> None:
         self.at, self.worker, self.query = at, worker, query
         self.body, self.answer = bytearray(), bytearray()
         self.encoding = ""
         self.whole = self.full = False
-        """``whole``: the server said 200, and all of it is here; ``full``: there was no room."""
+        """``whole``: the server answered 200, and the copy has all of it; ``full``: there was no room."""
         self._held, self._limit = held, limit
 
     def take(self, part: bytearray, chunk: bytes) -> None:
@@ -139,10 +146,10 @@ class Tee:
             answer = await self._answer(request, copy)
             await answer(scope, receive, send)
             if copy is not None:
-                await self._tell(copy)
+                await self._hand_over(copy)
 
     def _copy(self, request: Request, held: Held) -> Copy | None:
-        """Where to put what this call tells; None for one that tells nothing of a run."""
+        """An empty copy for the call; None for one that tells nothing of a run."""
         try:
             at = wire.target(request.url.path)
         except ApiError:
@@ -188,8 +195,8 @@ class Tee:
             self._keeper = asyncio.get_running_loop().create_task(_keep(self._client))
         return self._client
 
-    async def _tell(self, copy: Copy) -> None:
-        """The client has its answer by now; nothing here reaches it."""
+    async def _hand_over(self, copy: Copy) -> None:
+        """Give the copy to the gateway. The client has its answer by now, so nothing that fails here reaches it."""
         if not copy.whole:
             return  # refused by the server, or the client has gone: it will send the same again
         try:
@@ -221,7 +228,7 @@ async def _read(request: Request, copy: Copy | None) -> AsyncIterator[bytes]:
 
 
 async def _passed(answer: httpx.Response, copy: Copy | None) -> AsyncIterator[bytes]:
-    """The answer's bytes as they come, still packed."""
+    """The answer's bytes as they come, still compressed."""
     try:
         async for chunk in answer.aiter_raw():
             if copy is not None and answer.status_code == 200:
@@ -235,14 +242,14 @@ async def _passed(answer: httpx.Response, copy: Copy | None) -> AsyncIterator[by
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Without those of the connection, and those that ``Connection`` names."""
+    """The headers without those of a connection, and without those that ``Connection`` names."""
     lowered = [(name.lower(), value) for name, value in headers]
     named = {option.strip().lower() for name, value in lowered if name == b"connection" for option in value.split(b",")}
-    return [(name, value) for name, value in lowered if name not in OF_A_CONNECTION and name not in named]
+    return [(name, value) for name, value in lowered if name not in CONNECTION_HEADERS and name not in named]
 
 
 def _readable(accepted: bytes) -> bytes:
-    """Of the codings that the client takes, those that we can read too."""
+    """Those of the codings that the client accepts which we can read too."""
     codings = [coding.strip() for coding in accepted.split(b",")]
     readable = [coding for coding in codings if coding.partition(b";")[0].strip().lower() == b"gzip"]
     return b", ".join(readable) or b"identity"

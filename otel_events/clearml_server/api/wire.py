@@ -6,6 +6,7 @@ Rules of the recorded server (2.3.0, API 2.34): any method, the body is JSON wha
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ _WORDS = {"true": True, "false": False}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The endpoint of a path and the version that it asks for, as it was written."""
+    """The endpoint that a path names, and the version as the path has it."""
 
     name: str
     version: str
@@ -40,7 +41,14 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def target(path: str) -> Target:
-    """ApiError 400/0 for a path that is no endpoint's; the newest version where none is told."""
+    """The endpoint and version of a path; the newest version where it names none.
+
+    Raises:
+        ApiError: 400/0, the path has not the form of an endpoint's.
+
+    >>> target("/v2.9/events.get_task_log")
+    Target(name='events.get_task_log', version='2.9')
+    """
     match = _PATH.fullmatch(path)
     if not match:
         raise ApiError(400, 0, f"Invalid request path {path[:200]}")
@@ -48,11 +56,20 @@ def target(path: str) -> Target:
 
 
 def dotted(version: Version) -> str:
+    """``(2, 9)`` -> ``2.9``."""
     return f"{version[0]}.{version[1]}"
 
 
 def arguments(query: str) -> dict[str, Any]:
-    """Query arguments as fields: numbers and booleans by their look, ``a[]`` and repeats as lists, dots nest."""
+    """Query arguments as fields: what looks like a number or boolean is one, ``a[]`` and repeated names become lists,
+    dotted names become objects.
+
+    Raises:
+        ApiError: 400/0, there are more than MAX_ARGUMENTS.
+
+    >>> arguments("a=1&b[]=x&c.d=true")
+    {'a': 1, 'b': ['x'], 'c': {'d': True}}
+    """
     nested: dict[str, Any] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_ARGUMENTS)
@@ -90,7 +107,11 @@ def _put(holder: dict[str, Any], name: str, value: Any) -> None:
 
 
 def fields(body: bytes) -> dict[str, Any]:
-    """A JSON body; nothing counts as {}. ApiError 400/0 where it is no JSON, 400/12 where it is no object."""
+    """The object of a JSON body; {} for an empty one.
+
+    Raises:
+        ApiError: 400/0, it is no JSON; 400/12, it is no object.
+    """
     if not body.strip():
         return {}
     document = _decoded(body)
@@ -100,7 +121,11 @@ def fields(body: bytes) -> dict[str, Any]:
 
 
 def lines(body: bytes) -> list[dict[str, Any]]:
-    """Objects, one a line. A blank or bad line refuses all, as the recorded server does; a last newline is fine."""
+    """The objects of a body with one a line; a newline at the end is fine.
+
+    Raises:
+        ApiError: 400/0, a line is blank or no object. Then all lines are refused, as the recorded server does.
+    """
     text = body.replace(b"\r\n", b"\n").removesuffix(b"\n")
     if not text:
         return []
@@ -111,7 +136,7 @@ def lines(body: bytes) -> list[dict[str, Any]]:
     return objects
 
 
-_BARE = re.compile(rb"\b(?:NaN|-?Infinity)\b")
+_NO_JSON_NUMBER = re.compile(rb"\b(?:NaN|-?Infinity)\b")
 
 
 def _decoded(text: bytes) -> Any:
@@ -122,15 +147,14 @@ def _decoded(text: bytes) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        if not _BARE.search(text):
+        if not _NO_JSON_NUMBER.search(text):
             raise ApiError(400, 0, MALFORMED) from error
     return _lenient(text)
 
 
 def _lenient(text: bytes) -> Any:
-    """JSON with NaN or Infinity in it, as Python's own encoder writes: the value is refused later, not the batch."""
-    import json  # the slow way, for what the fast one refuses
-
+    """Decode JSON with NaN or Infinity in it, which Python's own encoder writes: only the event that has the value is
+    refused later, not the whole batch."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -140,7 +164,17 @@ def _lenient(text: bytes) -> Any:
 def envelope(
     at: Target | None, actual: Version | None, data: Mapping[str, Any], error: ApiError | None = None
 ) -> bytes:
-    """The answer. A version below 2.1 is a number in it, as in the recorded server's."""
+    """The bytes of an answer.
+
+    Args:
+        at: What was called; None where the path names nothing.
+        actual: The version that answers; None where no endpoint fits.
+        data: The answer's ``data``.
+        error: Instead of ``data``.
+
+    Returns:
+        JSON with ``meta`` and ``data``. Versions below 2.1 are numbers in it, as in the recorded server's answers.
+    """
     number = uuid.uuid4().hex
     numeric = at is None or at.number < (2, 1)
     meta = {

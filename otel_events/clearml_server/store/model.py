@@ -67,10 +67,7 @@ class Stats(msgspec.Struct, array_like=True):
 
 
 class Series(msgspec.Struct):
-    """One metric and variant of one type. ``events`` is exact; ``top`` its greatest iteration, None where all lack one.
-
-    ``revision`` grows with every write to the store: a series with a greater one has changed since.
-    """
+    """One metric and variant of one type. ``events`` is exact; ``top`` is the greatest iteration, None without any."""
 
     id: int
     owner: Owner
@@ -83,7 +80,6 @@ class Series(msgspec.Struct):
     """The latest event time."""
     received: int
     """When the last event was received, by the server's clock."""
-    revision: int
     stats: Stats | None
 
 

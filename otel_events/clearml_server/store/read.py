@@ -23,7 +23,7 @@ from otel_events.clearml_server.store.normal import NULL, NUMBER, opened
 
 _NUMBERS = {t: n for n, t in enumerate(TYPES)}
 _STATS = msgspec.msgpack.Decoder(Stats)
-_FIELDS = "s.id, s.type, s.metric, s.variant, s.events, s.top, s.time, s.received, s.revision, s.stats"
+_FIELDS = "s.id, s.type, s.metric, s.variant, s.events, s.top, s.time, s.received, s.stats"
 
 
 def marks(values: Collection[object]) -> str:
@@ -50,9 +50,9 @@ def series_of(
 
 
 def _series(owner: Owner, row: Sequence[Any]) -> Series:
-    number, kind, metric, variant, events, top, time, received, revision, stats = row
+    number, kind, metric, variant, events, top, time, received, stats = row
     statistics = None if stats is None else _STATS.decode(stats)
-    return Series(number, owner, TYPES[kind], metric, variant, events, top, time, received, revision, statistics)
+    return Series(number, owner, TYPES[kind], metric, variant, events, top, time, received, statistics)
 
 
 def chosen(metrics: Metrics | None, metric: str, variant: str) -> bool:

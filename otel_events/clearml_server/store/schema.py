@@ -7,7 +7,7 @@
     log       lines, in order of arrival; read by (owner, time)
     document  JSON objects by (kind, id)
 
-Time columns have no type: a timestamp comes back as it came, integer or not.
+Time columns have no type: a timestamp comes back as it came, integer or not. ``series.revision`` is not used.
 """
 
 from __future__ import annotations

@@ -64,7 +64,6 @@ class Writer:
         self._owners: dict[tuple[str, bool], _Owner] = {}
         self._series: dict[SeriesKey, _Series] = {}
         self._workers: dict[str, int] = {}
-        self.revision = int(db.execute("SELECT coalesce(max(revision), 0) FROM series").fetchone()[0])
 
     def forget(self) -> None:
         """Forget the remembered state: after a rollback or a deletion the file may hold something else."""
@@ -76,7 +75,6 @@ class Writer:
         """Write rows by series; how many events were written, and the reasons of those refused."""
         if len(self._series) > _CACHED:
             self.forget()
-        self.revision += 1
         added, refused = 0, Counter[str]()
         touched: list[_Series] = []
         points: list[tuple[object, ...]] = []
@@ -185,10 +183,10 @@ class Writer:
         return owner
 
     def _save(self, touched: list[_Series], now_ms: int) -> None:
-        encode, revision = msgspec.msgpack.encode, self.revision
+        encode = msgspec.msgpack.encode
         self._db.executemany(
-            "UPDATE series SET events = ?, top = ?, time = ?, received = ?, revision = ?, stats = ? WHERE id = ?",
-            [(s.events, s.top, s.time, now_ms, revision, s.stats and encode(s.stats), s.id) for s in touched],
+            "UPDATE series SET events = ?, top = ?, time = ?, received = ?, stats = ? WHERE id = ?",
+            [(s.events, s.top, s.time, now_ms, s.stats and encode(s.stats), s.id) for s in touched],
         )
         owners = {s.owner.id: s.owner for s in touched}.values()
         self._db.executemany(

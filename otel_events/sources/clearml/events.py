@@ -1,7 +1,7 @@
 """Calls of ``events.add`` and ``events.add_batch``: what tasks and models report.
 
-A batch has many points of few series, so a series of a batch becomes one stat: its last value (by iteration, then
-time), with how many there were, the least and the greatest. Each point is kept by the store, not here.
+A batch has many points of few series, so all points of a series in a batch become one stat: the last value (by
+iteration, then time), with the number of points, the least and the greatest. Single points are in the store only.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from otel_events.model.event import AnyEvent, Log, Report, Run, Scalar, Stat
 from otel_events.sources.clearml.fields import LONGEST, Events, digest, inside, model_run, nanoseconds, string, task_run
 
 SINGLE_VALUE = -(2**31)
-"""The iteration of ``report_single_value``: no step of a series."""
+"""The iteration that ``report_single_value`` sends; it is no step of a series."""
 LONGEST_LINE = 65_536
-"""Characters of a console message; the rest is cut and its length told."""
+"""Characters of a console message; a longer one is cut, and an attribute has its length."""
 LONGEST_CONTENT = 262_144
-"""Characters of a plot or vector that go with its report; a longer one is named without."""
+"""Characters of a plot or vector in its report; a longer one is left out, and an attribute has its length."""
 PLOTLY = "application/vnd.plotly.v1+json"
 COUNT = "clearml.scalars"
-"""Name of the counter stat: points received of a task."""
+"""Name of the counter stat: how many points of a task were received."""
 
 SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "warning": 13, "error": 17, "critical": 21, "fatal": 21}
 IMAGES = {
     **{"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "svg": "image/svg+xml"},
     **{"bmp": "image/bmp", "webp": "image/webp", "html": "text/html", "mp4": "video/mp4", "wav": "audio/wav"},
 }
-"""Ending of a debug sample's address -> media type."""
+"""Ending of a debug sample's URL -> media type."""
 
 
 class Reported(msgspec.Struct, gc=False):
-    """One event as it came; what has another type than it should is passed over where it is read."""
+    """One event as it came. Fields may have any type: a value of the wrong type is ignored where it is read."""
 
     type: Any = None
     task: Any = None
@@ -65,26 +65,34 @@ class _Series(msgspec.Struct, gc=False):
 
     count: int
     at: tuple[int, int]
-    """(iteration, time in ns) of the last; what has no iteration counts as a single value."""
+    """(iteration, time in ns) of the last point; one without an iteration counts as a single value."""
     value: float
     low: float
     high: float
 
 
 class Batch:
-    """The events of one call. ``received``: for events without a time; ``owner``: task of an offline session."""
+    """Makes the events of one call."""
 
     def __init__(self, received: int, content: bytes, owner: str = "", worker: str = "") -> None:
+        """
+        Args:
+            received: The time (ns) of events that have none.
+            content: The call's body; a digest of it is in the ids of stats.
+            owner: The task of an offline session, to which all events belong.
+            worker: For log lines that name none.
+        """
         self._received, self._content, self._owner, self._worker = received, content, owner, worker
         self._series: dict[SeriesKey, _Series] = {}
         self._reports: Events = []
         self._lines: Counter[str] = Counter()
 
     def decode(self, events: list[Reported]) -> Events:
+        """The events: stats first, then logs and reports in the order of the call."""
         for event in events:
             kind = "training_stats_scalar" if event.type == "training_stats_scalar" else self._kind(event)
             if type(event.task) is not str and not self._named(event):
-                continue  # the server has refused it, and says so
+                continue  # the server has refused it, which its answer says
             if kind == "training_stats_scalar":
                 self._point(event)
             elif kind == "log":
@@ -135,7 +143,7 @@ class Batch:
         return stats + self._counted(whole)
 
     def _stat(self, whole: str, key: SeriesKey, series: _Series) -> Stat:
-        """``whole``: of the call, which comes again as it was, or is another."""
+        """``whole`` is the digest of the call: a call that is sent again gives the same id, another call another."""
         id_, model, metric, variant = key
         attributes: dict[str, Scalar] = {
             "clearml.metric": metric,
@@ -222,7 +230,7 @@ class Batch:
 
 
 _REPORTS = {"plot": PLOTLY, "training_debug_image": "", "training_stats_vector": "application/json"}
-"""Type -> media type; "" by the address."""
+"""Type -> media type; "" where the URL's ending says it."""
 
 
 def _content(event: Reported, kind: str) -> str:

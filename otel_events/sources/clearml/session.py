@@ -1,8 +1,8 @@
 """Offline sessions of ClearML's SDK: a zip or a folder with task.json, metrics.jsonl and log.jsonl, read as records.
 
 Nothing is unpacked to disk, and no name inside a zip is ever used as a path: three members are read by their exact
-names, a line at a time, within LARGEST. A line is one flush: a JSON list of events; all of them, those of models too,
-belong to the session's task. How the task ended a session does not say.
+names, a line at a time, within LARGEST. A line is one flush: a JSON list of events, which all belong to the session's
+task, those of models too. A session does not say how its task ended.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ TASK, FLUSHES = "task.json", ("log.jsonl", "metrics.jsonl")
 ENDPOINT, ADD_BATCH = "offline.session", "events.add_batch"
 LONGEST_LINE = 16 * 1024 * 1024
 LARGEST = 1024 * 1024 * 1024
-"""Bytes of all three files, unpacked: what comes after is refused."""
+"""Bytes of all three files, unpacked; the rest is refused."""
 MOST_MEMBERS, LONGEST_DIRECTORY = 65_534, 64 * 1024 * 1024
-"""Of a zip, and bytes of its directory, which Python reads as a whole."""
+"""Files in a zip, and bytes of its directory: Python reads the directory as a whole."""
 HEAD = 4096
-_PIECE = 256 * 1024
+
 _END = b"PK\x05\x06"
 
 
 class Part(NamedTuple):
-    """A record (``reason`` ""), or what cannot be one: its beginning, and how long it is as far as known."""
+    """A record (``reason`` is ""), or the beginning of what cannot be one, with the reason and its length as far as it
+    was read."""
 
     where: str
     body: bytes
@@ -53,14 +54,21 @@ _task = msgspec.json.Decoder(_Task)
 
 
 def is_session(path: str) -> bool:
-    """Whether a path is a zip, or a folder that holds a session."""
+    """Whether a path is a zip file, or a folder with one of a session's files in it."""
     if os.path.isdir(path):
         return any(os.path.isfile(os.path.join(path, name)) for name in (TASK, *FLUSHES))
     return path.endswith(".zip") and os.path.isfile(path)
 
 
 def records(path: str) -> Iterator[Part]:
-    """The task first, then its flushes. ConfigError where the path holds no session."""
+    """The records of a session: the task first, then its flushes.
+
+    Args:
+        path: A zip file, or a folder.
+
+    Raises:
+        ConfigError: The path holds no session, or cannot be read.
+    """
     with ExitStack() as stack:
         files = _Folder(path) if os.path.isdir(path) else _Zip(path, stack)
         if not any(files.has(name) for name in (TASK, *FLUSHES)):
@@ -143,7 +151,7 @@ def _id(task: bytes) -> str:
 
 
 def _start(files: _Folder | _Zip) -> float:
-    """Seconds: the first time that an event tells; where none does, when the task was written."""
+    """Epoch seconds of the earliest event; where no event has a time, when the task's file was written."""
     first: float = 0
     for name in FLUSHES:
         for line in _lines("", files, name) if files.has(name) else ():

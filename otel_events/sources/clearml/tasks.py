@@ -1,7 +1,7 @@
 """Calls of ``tasks.*`` and ``models.*``: phases, artifacts, and logs of what else was changed.
 
-The status of a task is told by these calls alone, never by its events. Of an answer, ``fields.status_changed`` is the
-time, and ``fields.status`` the server's word.
+Only these calls say the status of a task, its events never do. In an answer ``fields.status_changed`` is the time, and
+``fields.status`` the server's word for the status.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PHASES: dict[str, str] = {
     "closed": "succeeded",
     "published": "succeeded",
 }
-"""Status -> phase. ``published`` is no end: what ended before keeps its outcome (the first one wins)."""
+"""Status -> phase. A task that ended and is then published keeps its outcome, because the first one wins."""
 
 STATUS: dict[str, str] = {
     "tasks.create": "created",
@@ -50,10 +50,10 @@ STATUS: dict[str, str] = {
     "tasks.stop": "",
     "tasks.delete": "deleted",
 }
-"""Call -> status after it, where the answer does not say."""
+"""Call -> status after it, for answers that do not say."""
 
 AGAIN = ("tasks.reset", "tasks.enqueue", "tasks.started")
-"""What begins another attempt of a task that ended (a reset also of one that runs)."""
+"""Calls that begin another attempt of a task that ended (a reset also of one that runs)."""
 DEBUG, INFO, WARN = 5, 9, 13
 _KINDS_OF_REASON = ("Exception", "Signal")
 _SEVERITIES = {"tasks.ping": DEBUG, "tasks.get_by_id": DEBUG}
@@ -71,7 +71,7 @@ def decode(call: Call) -> Events:
 
 
 def _each(call: Call) -> Iterator[Call]:
-    """The calls that one for many tasks stands for: of those that the server says it did."""
+    """The single calls that a call for many tasks stands for, of those tasks for which the server succeeded."""
     done = call.data.get("succeeded")
     endpoint = call.endpoint.removesuffix("_many")
     for data in done if type(done) is list else ():
@@ -145,22 +145,23 @@ def _facts(body: dict[str, Any], message: str = "") -> dict[str, Scalar]:
 
 
 def _links(body: dict[str, Any], clone: bool, task: str) -> tuple[Link, ...]:
-    """To the parent, and from a clone to what it was made of."""
+    """Links to the parent, and from a clone to its original."""
     parent = string(body.get("new_task_parent" if clone else "parent"))
-    made_of = string(body.get("task")) if clone else ""
-    relations = {"launched_by": parent, "follows": made_of if made_of != parent else ""}
+    original = string(body.get("task")) if clone else ""
+    relations = {"launched_by": parent, "follows": original if original != parent else ""}
     return tuple(Link(relation, id_, "task", id_) for relation, id_ in relations.items() if id_ and id_ != task)
 
 
 def _error(reason: str, message: str) -> Error:
-    """The first word of a reason is its kind and no class: ``Exception boom``, ``Signal None``."""
+    """The error of a failure. The first word of its reason is a kind, not a class: ``Exception boom``,
+    ``Signal None``."""
     kind = reason.partition(" ")[0]
     return Error(type=kind if kind in _KINDS_OF_REASON else "", message=reason or message, kind="user")
 
 
 def _facts_of(call: Call) -> Iterator[AnyEvent]:
-    """What a task is: the SDK asks after it made one, and it may have been made before anybody listened. The same
-    facts are the same event, however often they are asked for."""
+    """A log with the facts of a task. The SDK asks for a task after it has created it, and a task may have been created
+    before anybody recorded its calls. The same facts are the same event, however often they are asked for."""
     task = members(call.data.get("task"))
     id_, name = string(task.get("id")), string(task.get("name"))
     if not (id_ and name):
@@ -181,7 +182,7 @@ def _facts_of(call: Call) -> Iterator[AnyEvent]:
 
 
 def session(call: Call) -> Events:
-    """The task of an offline session: it ran from the first sign on; how it ended is not told."""
+    """The events of an offline session's task: it ran from the first event on; how it ended is unknown."""
     if not call.task:
         raise wrong("task.json names no `id`")
     events: Events = [
@@ -218,7 +219,8 @@ def _artifacts(call: Call, task: str, artifacts: object) -> Iterator[AnyEvent]:
 
 
 def _other(call: Call, task: str) -> Log:
-    """Names of the fields that were changed; their values are inputs, code and command lines, which stay outside."""
+    """A log with the names of the fields that a call changed. Their values are inputs, code and command lines, which
+    must not reach telemetry."""
     changed = ", ".join(sorted(name for name in call.body if name not in ("task", "tasks", "ids", "force", "method")))
     return Log(
         id=_id(call, task, call.time),
@@ -231,7 +233,7 @@ def _other(call: Call, task: str) -> Log:
 
 
 def _model(call: Call) -> Log | Report:
-    """A model that names its task is a report of it."""
+    """A report of the task that a model names; a log where it names none."""
     model = string(call.data.get("id")) or string(call.body.get("model"))
     task, name = string(call.body.get("task")), string(call.body.get("name"))
     attributes: dict[str, Scalar] = {"clearml.model.id": model}

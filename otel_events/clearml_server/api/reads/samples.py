@@ -129,7 +129,7 @@ def _next(service: Service, call: Call, kind: str) -> _Sample:
 def _neighbour(
     service: Service, state: SampleScroll, earlier: bool, next_iteration: bool
 ) -> tuple[int, tuple[str, str]] | None:
-    """The place before or after the state's; None at the end, or where nothing was found yet."""
+    """The place before or after the state's; None at the end, or where no sample was shown yet."""
     if state.at is None:
         return None
     at, name = state.at
@@ -138,7 +138,8 @@ def _neighbour(
         here = [(at, spot.name) for spot in beside if _has(service, spot, at)]
         if here:
             return max(here) if earlier else min(here)
-    places = [(found, spot.name) for spot in state.spots if (found := _beyond(service, spot, at, earlier)) is not None]
+    nearest = [(_beyond(service, spot, at, earlier), spot.name) for spot in state.spots]
+    places = [(iteration, name) for iteration, name in nearest if iteration is not None]
     if not places:
         return None
     return max(places) if earlier else min(places)

@@ -167,7 +167,7 @@ ENDPOINTS = (
             METRICS,
             NO_SCROLL,
             MODEL_EVENTS,
-            Field("last_iters_per_task_metric", bool, default=True),
+            BY_METRIC,
         ),
     ),
     Endpoint("events.debug_images", "1.0", plots.debug_images_1_0, (TASK, ITERS, SCROLL)),
