@@ -1,4 +1,4 @@
-"""ClearML beside the gateway: its API over a store, with a file server; or a tee in front of a real server."""
+"""ClearML beside the gateway: either its API over a store, with a file server, or a tee in front of a real server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ log = logging.getLogger("otel_events.clearml")
 
 SOURCE = "clearml"
 LIMITS = Limits(idle_time=30.0, connections=512)
-"""A client keeps several connections open, and asks every few seconds."""
+"""A client keeps several connections open and calls every few seconds, so more connections than elsewhere."""
 ENDPOINTS: tuple[Endpoint, ...] = (
     *(*add.ENDPOINTS, *table.ENDPOINTS, *tasks.ENDPOINTS, *task_parts.ENDPOINTS),
     *(*transitions.ENDPOINTS, *projects.ENDPOINTS, *models.ENDPOINTS, *queues.ENDPOINTS),
@@ -51,7 +51,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Where to listen and to keep. ``credentials``: secret by key. ``age``: seconds, None for ever; sizes in bytes."""
+    """Addresses to listen on, and places to store in. ``credentials``: secret by key. ``age``: seconds after which
+    events and files are deleted, None for never. Sizes are in bytes."""
 
     host: str
     port: int
@@ -71,7 +72,16 @@ class Settings(msgspec.Struct, frozen=True):
 
 @contextmanager
 def opened(settings: Settings, gateway: Gateway) -> Iterator[list[Beside]]:
-    """What is to be served, until the end of ``with``. ConfigError, StoreError."""
+    """Open what is to be served beside the gateway; it is closed at the end of ``with``.
+
+    Args:
+        settings: Addresses, places and limits.
+        gateway: Takes the calls that change runs.
+
+    Raises:
+        ConfigError: An address or a folder cannot be used, or credentials are missing.
+        StoreError: The store cannot be opened.
+    """
     with ExitStack() as stack:
         listener = stack.enter_context(bind(settings.host, settings.port, "--clearml-port"))
         if settings.upstream:
@@ -84,7 +94,7 @@ def opened(settings: Settings, gateway: Gateway) -> Iterator[list[Beside]]:
 
 @contextmanager
 def _stores(settings: Settings, gateway: Gateway) -> Iterator[tuple[ASGIApp, ASGIApp]]:
-    """The API and the file server over their places, which are held to their limits meanwhile."""
+    """The API and the file server over their store and folder, while threads apply the limits."""
     host = settings.host
     if not settings.credentials and not is_loopback(host):
         danger = f"--host {host} lets other machines log in, and no credentials are set: "
@@ -102,12 +112,12 @@ def _stores(settings: Settings, gateway: Gateway) -> Iterator[tuple[ASGIApp, ASG
             offering(gateway),
             refused=lambda events: gateway.dropped("clearml_refused", events),
         )
-        with _held(settings, gateway, store, folder):
+        with _retaining(settings, gateway, store, folder):
             yield app.create(service, access, ENDPOINTS, host, LIMITS), files.create(folder, access, host, LIMITS)
 
 
 @contextmanager
-def _held(settings: Settings, gateway: Gateway, store: SqliteStore, folder: Folder) -> Iterator[None]:
+def _retaining(settings: Settings, gateway: Gateway, store: SqliteStore, folder: Folder) -> Iterator[None]:
     age = None if settings.age is None else int(settings.age * 1000)
     limits = Retention(max_age_ms=age, max_bytes=settings.store_bytes)
     threads: list[Keeper | files.Sweeper] = [

@@ -195,7 +195,7 @@ def test_old_files_go(folder: Folder) -> None:
     for name, written in (("a/old.txt", 1_000), ("new.txt", 3_000)):
         upload = folder.upload()
         upload.write(b"123")
-        upload.keep(name)
+        upload.store(name)
         os.utime(folder.root / name, (written, written))
     under_way = folder.upload()
     assert folder.sweep(2_000) == 1

@@ -1,5 +1,5 @@
-"""events.add and events.add_batch: one event, or one for each line. An event that cannot be stored is refused alone, and
-``errors_info`` counts the reasons; the rest of a batch is always stored.
+"""events.add and events.add_batch: one event, or one for each line. An event that cannot be stored is refused alone,
+and ``errors_info`` counts the reasons; the rest of a batch is always stored.
 
 Reasons and codes are those of the recorded server (API 2.34) where it has one. What that server answers with 500 and
 loses (NaN, a text as value, ``iter`` beyond 64 bits) has a reason of the store's own.

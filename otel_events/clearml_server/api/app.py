@@ -1,7 +1,8 @@
-"""The ASGI application of the API: finds the endpoint, checks who calls and with what, answers in the envelope.
+"""The ASGI application of the API: it finds the endpoint, checks the caller and the fields, and answers in ClearML's
+envelope.
 
-Answers are made in threads: the store reads and fsyncs. What changed a run is offered to the gateway before it is
-answered, so that an answer means: kept.
+Endpoints run in threads, because the store reads and fsyncs. A call that changed a run is offered to the gateway before
+it is answered, so that an answer means that the call is on disk.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Table:
             rows.sort(key=lambda row: row.version, reverse=True)
 
     def find(self, name: str, version: Version) -> Endpoint | None:
-        """The row with the highest version that is not above the asked one."""
+        """The row with the highest version that is not above the requested one."""
         return next((row for row in self._rows.get(name, ()) if row.version <= version), None)
 
 
@@ -133,12 +134,21 @@ def create(
     host: str = "127.0.0.1",
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> ASGIApp:
-    """The application. ``host``: the address that is bound; on loopback, other Host names are turned away."""
+    """The application.
+
+    Args:
+        service: What answers rest on.
+        access: Who may call.
+        endpoints: The rows of all endpoints.
+        host: The address that is bound. On loopback, other names in ``Host`` are refused: otherwise a web page could
+            reach the API through a name that it lets point to 127.0.0.1.
+        limits: Bytes of a body, and of all bodies together.
+    """
     api = Api(service, access, Table(endpoints), limits)
 
     async def guarded(request: Request) -> Response:
-        asked = request.url.hostname or ""
-        if is_loopback(host) and asked and not is_loopback(asked) and "authorization" not in request.headers:
+        name = request.url.hostname or ""
+        if is_loopback(host) and name and not is_loopback(name) and "authorization" not in request.headers:
             return problem(403, "the Host header names another machine: ask for localhost or 127.0.0.1")
         return await api.handle(request)
 
@@ -161,7 +171,7 @@ def _refused(request: Request, error: HTTPException) -> Response:
 
 
 def _unkept(request: Request, error: OtelEventsError) -> Response:
-    log.error("a call was not kept: %s", error)
+    log.error("a call was not stored: %s", error)
     return _failed(503, "this could not be written: send the same again later")
 
 

@@ -1,9 +1,9 @@
-"""What an endpoint is: a row with its name, the version it begins with, its fields, and the function that answers.
+"""Endpoints: an endpoint is a row with its name, the version it begins with, its fields, and the function that answers.
 
     ENDPOINTS = (Endpoint("events.get_task_log", "2.9", answer, (TASK, Field("batch_size", int, default=5000))),)
 
-Field rules, codes and texts are those of the recorded server (API 2.34): unknown fields are ignored, a wrong type or a
-missing field is 400/12.
+Rules for fields, codes and texts are those of the recorded server (API 2.34): unknown fields are ignored, a wrong type
+or a missing field is 400/12.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def failed_validation(detail: str) -> ApiError:
 
 
 def invalid_task(*ids: str) -> ApiError:
-    """Of reads, which name all that were asked for and are unknown."""
+    """The error of reads, which name all tasks of the request."""
     return ApiError(400, 101, f"Invalid task id: ids=({', '.join(ids)})")
 
 
@@ -62,7 +62,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct):
-    """One request, checked: ``data`` has the endpoint's fields that were sent or have a default, and what else
+    """One checked request. ``data`` has the endpoint's fields that were sent or have a default, and all others that
     came. ``lines``: the objects of an application/json-lines body. Times are epoch milliseconds."""
 
     endpoint: str
@@ -122,7 +122,11 @@ class Service:
         return self.documents.get(MODEL if owner.model else TASK, owner.id)
 
     def must_exist(self, owners: Sequence[Owner]) -> None:
-        """ApiError 400/101 or 400/201 that names all that were asked for, where one of them is unknown."""
+        """Check that all owners exist.
+
+        Raises:
+            ApiError: 400/101 or 400/201, one is unknown; the text names all of them, as ClearML's does.
+        """
         if any(self.document(owner) is None for owner in owners):
             ids = [owner.id for owner in owners]
             raise invalid_model(*ids) if owners[0].model else invalid_task(*ids)
@@ -131,7 +135,11 @@ class Service:
         return str((self.document(owner) or {}).get("name") or "")
 
     def unlocked(self, owner: Owner, allow_locked: bool = False) -> Owner:
-        """``owner``, if its events may be changed: it exists, and is not published or the caller insists."""
+        """The owner, if its events may be changed: it exists, and is not published or the caller insists.
+
+        Raises:
+            ApiError: 400/101 or 400/201, they may not.
+        """
         document = self.document(owner)
         if document is None:
             if owner.model:
@@ -150,18 +158,19 @@ def is_locked(owner: Owner, document: Mapping[str, Any]) -> bool:
 
 
 Answer = Callable[[Service, Call], Mapping[str, Any] | Attachment]
-"""Gives ``data`` of the envelope, or a download. Raises ApiError."""
+"""Gives the ``data`` of the answer, or a download. Raises ApiError."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """``since``: the lowest version, "1.0" for any; of several rows of one name the highest that fits answers."""
+    """One row. ``since``: the version that it begins with, "1.0" for any; of several rows of one name the one with the
+    highest version that fits the request answers."""
 
     name: str
     since: str
     answer: Answer
     fields: tuple[Field, ...] = ()
     records: bool = False
-    """Whether it may change a run: then the call is offered as a record once it succeeded."""
+    """Whether it may change a run: then the gateway gets the call once it has succeeded."""
 
     @property
     def version(self) -> Version:
@@ -169,13 +178,28 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def parsed(version: str) -> Version:
-    """``2.14`` -> (2, 14)."""
+    """The numbers of a version.
+
+    >>> parsed("2.14")
+    (2, 14)
+    """
     major, _, minor = version.partition(".")
     return int(major), int(minor or 0)
 
 
 def checked(fields: tuple[Field, ...], data: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` with each field checked, cast and defaulted; what is not in ``fields`` stays. Raises ApiError 400/12."""
+    """The request's data with each field checked, cast and defaulted.
+
+    Args:
+        fields: The fields of the endpoint.
+        data: What was sent; what is not in ``fields`` stays.
+
+    Raises:
+        ApiError: 400/12, a field is missing, has a wrong type, or is out of bounds.
+
+    >>> checked((Field("size", int, default=10), Field("task", required=True)), {"task": "t", "more": 1})
+    {'task': 't', 'more': 1, 'size': 10}
+    """
     fitted = dict(data)
     for field in fields:
         value = data.get(field.name, MISSING)

@@ -54,14 +54,14 @@ def conditions(data: Mapping[str, Any]) -> list[Test]:
     Raises:
         ApiError: 400/12 or 400/16, a filter is malformed.
     """
-    tests = [_listed(name, asked) for name, asked in data.items() if asked is not None and _is_list_field(name)]
+    tests = [_listed(name, sent) for name, sent in data.items() if sent is not None and _is_list_field(name)]
     for name in TIMES:
-        if (asked := data.get(name)) is not None:
-            tests += _compared(name, asked if isinstance(asked, list) else [asked])
-    tests += [_like([name], asked, all, 0) for name in NAMES if (asked := data.get(name)) not in (None, "")]
+        if (sent := data.get(name)) is not None:
+            tests += _compared(name, sent if isinstance(sent, list) else [sent])
+    tests += [_like([name], sent, all, 0) for name in NAMES if (sent := data.get(name)) not in (None, "")]
     for name, join in (("_all_", all), ("_and_", all), ("_any_", any), ("_or_", any)):
-        if isinstance(asked := data.get(name), dict) and (fields := texts("fields", asked.get("fields") or [])):
-            tests.append(_like(fields, asked.get("pattern", ""), join, re.IGNORECASE))
+        if isinstance(sent := data.get(name), dict) and (fields := texts("fields", sent.get("fields") or [])):
+            tests.append(_like(fields, sent.get("pattern", ""), join, re.IGNORECASE))
     return tests
 
 
@@ -94,11 +94,11 @@ def _is_list_field(name: str) -> bool:
     return name in LISTS or name.startswith(LISTS_BELOW)
 
 
-def _listed(field: str, asked: Any) -> Test:
+def _listed(field: str, sent: Any) -> Test:
     parts: dict[tuple[Any, bool], set[str]] = {}
     joins: list[Callable[[Iterable[bool]], bool]] = []
     empty = False
-    for join, wanted, value in _terms(field, asked if isinstance(asked, list) else [asked]):
+    for join, wanted, value in _terms(field, sent if isinstance(sent, list) else [sent]):
         if value is None and join is None:
             empty = True
         elif value is None:
@@ -111,19 +111,19 @@ def _listed(field: str, asked: Any) -> Test:
         have = set(map(str, members(document, field)))
         if empty and not have:
             return True
-        results = [join(wanted_value in have for wanted_value in values) if wanted else have.isdisjoint(values)
+        results = [join(value in have for value in values) if wanted else have.isdisjoint(values)
                 for (join, wanted), values in parts.items()]  # fmt: skip
         return whole(results) if results else not empty
 
     return test
 
 
-def _terms(field: str, asked: list[Any]) -> Iterator[tuple[Any, bool, str | None]]:
+def _terms(field: str, sent: list[Any]) -> Iterator[tuple[Any, bool, str | None]]:
     """(how the values of its part are joined, whether it is wanted, the value); an operator has no value, and a null
     has neither a join nor a value."""
     join: Callable[[Iterable[bool]], bool] = any
     dashes, refused = True, False
-    for value in asked:
+    for value in sent:
         if value is not None and not isinstance(value, str):
             raise ApiError(400, 16, f"Invalid value for fields (string expected): field={field}, value={value!r:.100}")
         if value is None or value == "__$nop":

@@ -1,5 +1,7 @@
-"""The folder of the file server: images and artifacts under the names that their senders gave, as ClearML's own keeps
-them (one may be pointed at the other's folder). Names cannot leave it, and there is a limit to all bytes together.
+"""The folder of the file server: images and artifacts under the names that their senders gave.
+
+ClearML's own file server stores them in the same way, so either can be used with the folder of the other. No name can
+point outside of the folder, and all files together have a limit of bytes.
 """
 
 from __future__ import annotations
@@ -18,20 +20,20 @@ import msgspec
 from otel_events.model.errors import ConfigError
 
 INCOMING = ".incoming"
-"""Where uploads are until they are whole; no name may begin with it."""
+"""The folder of uploads that are not whole yet; no name may begin with it."""
 MAX_PART, MAX_NAME, MAX_DEPTH = 255, 2_000, 32
-"""Bytes of one part of a name (what file systems take), of a whole one; parts of a name."""
+"""Bytes of one part of a name (as file systems allow them), bytes of a whole name, and parts of a name."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Bytes of all files together, and of one."""
+    """The most bytes of all files together, and of one file."""
 
     total: int = 10 << 30
     file: int = 5 << 30
 
 
 class FileError(Exception):
-    """What cannot be kept or named, as HTTP tells it."""
+    """A file that cannot be stored, or a name that cannot be used; ``code`` is the HTTP status."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -39,7 +41,14 @@ class FileError(Exception):
 
 
 def parts(name: str) -> list[str]:
-    """The parts of a file's name, ``/`` between them. FileError 400 for what is no name in a folder."""
+    """The parts of a file's name, which ``/`` separates.
+
+    Raises:
+        FileError: 400, it is no name of a file in the folder.
+
+    >>> parts("project/task/image.png")
+    ['project', 'task', 'image.png']
+    """
     names = [part for part in name.split("/") if part]
     try:
         sizes = [len(part.encode()) for part in names]
@@ -56,9 +65,14 @@ def parts(name: str) -> list[str]:
 
 
 class Folder:
-    """One folder of one process; from any thread. ConfigError where it cannot be made or written."""
+    """The folder, of one process. Its methods may be called from any thread."""
 
     def __init__(self, root: Path, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - immutable
+        """Open the folder, or create it.
+
+        Raises:
+            ConfigError: It cannot be created or written.
+        """
         self.root, self.bounds = root, bounds
         self._lock = threading.Lock()
         self._incoming = root / INCOMING
@@ -72,11 +86,15 @@ class Folder:
 
     @property
     def used(self) -> int:
-        """Bytes of all files, uploads under way among them."""
+        """Bytes of all files, uploads in progress included."""
         return self._used
 
     def find(self, name: str) -> Path | None:
-        """The file of that name, None where there is none. Links are no files here. FileError."""
+        """The file of that name; None where there is none. Links are not followed: they could lead outside.
+
+        Raises:
+            FileError: 400, it is no name.
+        """
         path = self.root.joinpath(*parts(name))
         real = path.is_file() and path.resolve() == self.root.resolve().joinpath(*parts(name))
         return path if real else None
@@ -86,8 +104,12 @@ class Folder:
         descriptor, path = tempfile.mkstemp(dir=self._incoming)
         return Upload(self, os.fdopen(descriptor, "wb"), Path(path))
 
-    def keep(self, temporary: Path, size: int, name: str) -> None:
-        """Give a whole upload its name; a file of that name is replaced. FileError 400, 409."""
+    def store(self, temporary: Path, name: str) -> None:
+        """Give a whole upload its name; a file of that name is replaced.
+
+        Raises:
+            FileError: 400, it is no name; 409, a folder has this name, or a file the name of a folder in it.
+        """
         path = self.root.joinpath(*parts(name))
         with self._lock:
             try:
@@ -99,7 +121,11 @@ class Folder:
             self._used -= before
 
     def delete(self, name: str, folders: bool = False) -> bool:
-        """Whether there was a file of that name, or with ``folders`` a folder. FileError 400."""
+        """Delete a file, or with ``folders`` also a folder; whether there was one.
+
+        Raises:
+            FileError: 400, it is no name.
+        """
         path = self.root.joinpath(*parts(name))
         with self._lock:
             if self.find(name) is not None:
@@ -114,16 +140,20 @@ class Folder:
         return True
 
     def sweep(self, before: float) -> int:
-        """Delete files last written before that time (epoch seconds); how many."""
-        gone = 0
+        """Delete files that were last written before that time (epoch seconds); how many."""
+        deleted = 0
         for path, _, written in list(self._files()):
             if written < before and self._incoming not in path.parents:
                 with contextlib.suppress(FileError):  # put here by others, under a name that we do not take
-                    gone += self.delete(path.relative_to(self.root).as_posix())
-        return gone
+                    deleted += self.delete(path.relative_to(self.root).as_posix())
+        return deleted
 
     def take(self, size: int) -> None:
-        """Count bytes that come in. FileError 507 where there is no more room."""
+        """Reserve room for bytes that come in.
+
+        Raises:
+            FileError: 507, there is none.
+        """
         with self._lock:
             if self._used + size > self.bounds.total:
                 problem = f"the file server's {self.bounds.total:,} bytes are full"
@@ -131,11 +161,12 @@ class Folder:
             self._used += size
 
     def give_back(self, size: int) -> None:
+        """Free room that was reserved by ``take``."""
         with self._lock:
             self._used -= size
 
     def _files(self, below: Path | None = None) -> Iterator[tuple[Path, int, float]]:
-        """(path, bytes, when it was last written) of each file."""
+        """Each file as (path, bytes, time when it was last written)."""
         for folder, _, names in os.walk(below or self.root):
             for name in names:
                 path = Path(folder, name)
@@ -144,7 +175,7 @@ class Folder:
                     yield path, status.st_size, status.st_mtime
 
     def _prune(self, folder: Path) -> None:
-        """Remove a folder and those above it as far as nothing is in them."""
+        """Remove a folder and those above it, as long as they are empty."""
         while folder != self.root:
             try:
                 folder.rmdir()
@@ -154,29 +185,38 @@ class Folder:
 
 
 class Upload:
-    """A file on its way in. ``keep`` or ``drop`` ends it; ``drop`` any number of times."""
+    """A file that is being received. ``store`` or ``drop`` ends it; ``drop`` may be called any number of times."""
 
     def __init__(self, folder: Folder, file: BinaryIO, path: Path) -> None:
         self._folder, self._file, self._path = folder, file, path
         self._size, self._over = 0, False
 
     def write(self, data: bytes) -> None:
-        """FileError 413, 507."""
+        """Append bytes.
+
+        Raises:
+            FileError: 413, the file is too large; 507, the folder is full.
+        """
         if self._size + len(data) > self._folder.bounds.file:
             raise FileError(413, f"a file of more than {self._folder.bounds.file:,} bytes")
         self._folder.take(len(data))
         self._size += len(data)
         self._file.write(data)
 
-    def keep(self, name: str) -> None:
-        """On disk under this name when it returns. FileError 400, 409."""
+    def store(self, name: str) -> None:
+        """Store the file under this name; it is on disk when this returns.
+
+        Raises:
+            FileError: 400, 409: see ``Folder.store``.
+        """
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._folder.keep(self._path, self._size, name)
+        self._folder.store(self._path, name)
         self._over = True
         self._file.close()
 
     def drop(self) -> None:
+        """Delete what was received, unless it was stored."""
         if not self._over:
             self._over = True
             self._file.close()

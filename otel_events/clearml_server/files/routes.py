@@ -8,8 +8,8 @@
 | DELETE /NAME | 200 and the name, 404 |
 | POST /delete_many | {"files": [names of files or folders]}: 200 {"deleted": {name: name}, "errors": {why: [names]}} |
 
-Who may ask: whoever may call the API. What is sent cannot act in a browser that shows it: types come from a table, what
-could run is a download, and a sandbox is around all of it.
+Whoever may call the API may use it. Files cannot run anything in a browser that shows them: their types come from a
+table, types that could hold scripts are downloads, and every answer is sandboxed.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from otel_events.server.ingest import MIB, Budget, Limits, read_body
 log = logging.getLogger("otel_events.clearml")
 
 PIECE_TIME = 60.0
-"""Seconds that a sender may be silent within a body."""
+"""Seconds without any bytes after which a request is given up."""
 PIECE = MIB
-"""Bytes that are gathered before they are written."""
+"""Bytes that are collected before they are written: one hop to a thread for each."""
 MANY = 10_000
 """Names in one delete_many."""
 
@@ -78,7 +78,7 @@ DOWNLOADED = {
     ".pdf": "application/pdf",
     ".zip": "application/zip",
 }
-"""Types of files that it may only save; all others are saved as bytes without a type."""
+"""Types of files that a browser may only save; all others are saved as bytes without a type."""
 UNKNOWN = "application/octet-stream"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -152,9 +152,9 @@ class Files:
         return {"deleted": deleted, "errors": errors}
 
     def checked(self, answer: Answer) -> Answer:
-        """``answer`` for those who may ask; what cannot be done is told as JSON."""
+        """The same answer, but only for callers with access; errors are answered as JSON."""
 
-        async def asked(request: Request) -> Response:
+        async def answer_checked(request: Request) -> Response:
             if request.headers.get("content-encoding", "identity") != "identity":
                 return problem(415, "Content-Encoding is not supported: send the body as it is")
             try:
@@ -165,11 +165,11 @@ class Files:
             except FileError as error:
                 return problem(error.code, error.message, {"Connection": "close"})
 
-        return asked
+        return answer_checked
 
 
 async def _fed(request: Request, form: Form) -> None:
-    """The request's body into the form; HTTPException 408 where the sender falls silent."""
+    """Feed the request's body to the form; HTTPException 408 where the sender falls silent."""
     body, gathered = request.stream(), bytearray()
     while True:
         try:
@@ -193,7 +193,14 @@ def create(
     host: str = "127.0.0.1",
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> ASGIApp:
-    """The application. ``host``: the address that is bound; on loopback, other Host names are turned away."""
+    """The application.
+
+    Args:
+        folder: Where files are.
+        access: Who may use it.
+        host: The address that is bound. On loopback, other names in ``Host`` are refused, see ``api.app.create``.
+        limits: Bytes of a body of ``delete_many``.
+    """
     files = Files(folder, access, limits)
     routes = [
         Route("/", files.ping),
@@ -217,7 +224,7 @@ def _refused(request: Request, error: HTTPException) -> Response:
 
 
 def _unkept(request: Request, error: OSError) -> Response:
-    log.error("a file could not be kept or read: %s", error)
+    log.error("a file could not be stored or read: %s", error)
     return problem(507, f"the disk of the file server: {error.strerror}", _CLOSE)
 
 
@@ -230,7 +237,7 @@ def _fault(request: Request, error: Exception) -> Response:
 
 
 class Sweeper:
-    """A thread that deletes files older than an age (seconds), once an hour. ``start`` once, ``stop`` at the end."""
+    """A thread that deletes files older than ``age`` seconds, once an hour. ``start`` it once, ``stop`` it at last."""
 
     EVERY = 3600.0
 
@@ -249,9 +256,9 @@ class Sweeper:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                gone = self._folder.sweep(self._clock() - self._age)
-                if gone:
-                    log.warning("%d files older than %g days were deleted", gone, self._age / 86_400)
+                deleted = self._folder.sweep(self._clock() - self._age)
+                if deleted:
+                    log.warning("%d files older than %g days were deleted", deleted, self._age / 86_400)
             except OSError as error:
                 log.warning("old files could not be deleted: %s", error)
             self._stopped.wait(self.EVERY)

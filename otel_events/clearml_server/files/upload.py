@@ -1,4 +1,4 @@
-"""A multipart/form-data body into files, piece by piece: no more than a piece is in memory."""
+"""Writes a multipart/form-data body into files, piece by piece: no more than one piece is in memory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from otel_events.clearml_server.files.folder import FileError, Folder, Upload, parts
 
 MAX_FILES = 100
-"""Of one request; the SDK sends one."""
+"""Files in one request; the SDK sends one."""
 MAX_HEADER = 8 * 1024
 """Bytes of the headers of one part."""
 MAX_BOUNDARY = 200
 
 
 class Form:
-    """The parts of one request: those with a file name are files, kept under their field's name once all is here.
+    """The files of one request. They are stored under the names of their fields once the whole request is here.
 
-    Feed it, then ``finish``; ``drop`` gives back the room of what was not kept. FileError 400, 409, 413, 507.
+    Call ``feed`` with each piece, then ``finish``, and in any case ``drop``, which frees the room of what was not
+    stored. Each may raise FileError with 400, 409, 413 or 507.
     """
 
     def __init__(self, folder: Folder, content_type: str) -> None:
@@ -43,24 +44,26 @@ class Form:
         self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a TypedDict there, these keys of it
 
     def feed(self, piece: bytes) -> None:
+        """Parse a piece of the body."""
         try:
             self._parser.write(piece)
         except MultipartParseError as error:
             raise FileError(400, f"the form cannot be read: {error}") from error
 
     def finish(self) -> list[str]:
-        """The names of the files, which are on disk now."""
+        """Store the files; their names."""
         if not self._ended:
             raise FileError(400, "the form ends too soon: send it again, whole")
         for name, upload in self._files:
-            upload.keep(name)
+            upload.store(name)
         return [name for name, _ in self._files]
 
     def drop(self) -> None:
+        """Delete the files that were not stored."""
         for _, upload in self._files:
             upload.drop()
 
-    # --- what the parser tells ---
+    # --- callbacks of the parser ---
 
     def _begin(self) -> None:
         self._open, self._disposition, self._size = None, b"", 0
@@ -87,7 +90,7 @@ class Form:
     def _headers(self) -> None:
         _, options = parse_options_header(self._disposition)
         if b"filename" not in options:
-            return  # a field without a file: nothing to keep
+            return  # a field without a file: nothing to store
         try:
             name = "/".join(parts(options.get(b"name", b"").decode()))
         except UnicodeDecodeError as error:

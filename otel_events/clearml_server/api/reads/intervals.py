@@ -1,8 +1,8 @@
-"""How wide the buckets of a histogram are: ClearML's rule (clearml.md, section 6). Pure.
+"""How wide the buckets of a histogram are, by ClearML's rule. Pure functions.
 
-A series with fewer points than samples has buckets of 1, else ceil(range / samples). Then series of near intervals
-share the greatest of them: sorted by interval, in groups of at most 50 series and 6,000 buckets, whose intervals lie
-within a tenth of the group's first.
+A series with fewer points than samples has buckets of width 1, any other of ceil(range / samples). Then series whose
+widths are close share the greatest of these widths: sorted by width, they form groups of at most 50 series and 6,000
+buckets, whose widths are at most a tenth greater than the first one of the group.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ class _Wanted(NamedTuple):
 
 
 def intervals(bounds: Sequence[Bounds], samples: int) -> list[int]:
-    """For each series the width of its buckets; 1 where it has no points."""
+    """For each series the width of its buckets; 1 where it has no points.
+
+    >>> intervals([Bounds(1_000, 0, 999), Bounds(5, 0, 99)], samples=100)
+    [10, 1]
+    """
     wanted = sorted(_wanted(of, samples, place) for place, of in enumerate(bounds))
     widths = [1] * len(bounds)
     group: list[_Wanted] = []

@@ -9,17 +9,17 @@ from typing import Any
 import msgspec
 
 from otel_events.clearml_server.api.base import ApiError, Attachment, Call, Service, invalid_scroll
-from otel_events.clearml_server.api.reads.requests import EMPTY_SCROLL, bounded, metrics_filter, one_owner, texts
+from otel_events.clearml_server.api.reads.requests import EMPTY_SCROLL, bounded, metrics_filter, single_owner, texts
 from otel_events.clearml_server.api.reads.scrolls import packed, unpacked
 from otel_events.clearml_server.store import Owner, Position
 
 MAX_BATCH = 10_000
-"""Events that one page holds at most, but for those that complete its last iteration or time."""
+"""Events of one page at most, not counting those that complete its last iteration or time."""
 _NAMES = frozenset(("asctime", "timestamp", "level", "worker", "msg"))
 
 
 class EventsScroll(msgspec.Struct, forbid_unknown_fields=True):
-    """The question and the place of get_task_events."""
+    """The parameters of get_task_events, and the place where the last page ended."""
 
     task: str
     model: bool
@@ -31,8 +31,8 @@ class EventsScroll(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def get_task_events(service: Service, call: Call) -> dict[str, Any]:
-    """By iteration; those without one at the end, log lines among them by time."""
-    owner = one_owner(service, call)
+    """A page of events by iteration; those without one come last, log lines among them by time."""
+    owner = single_owner(service, call)
     state = _events_state(call, owner)
     kinds = () if state.type == "*" else (state.type,)
     series = service.events.series([owner], kinds, state.metrics)
@@ -61,12 +61,12 @@ def _events_state(call: Call, owner: Owner) -> EventsScroll:
 
 
 def get_task_log(service: Service, call: Call) -> dict[str, Any]:
-    """2.9: from a time on, earlier or later; the last time of a page is completed."""
+    """Since 2.9: lines from a time on, earlier or later; the last time of a page is completed."""
     data = call.data
     earlier = data["navigate_earlier"]
     start = data.get("from_timestamp")
     page, _ = service.events.log(
-        one_owner(service, call),
+        single_owner(service, call),
         descending=earlier,
         after=None if start is None else (start, _before(earlier)),
         limit=bounded(data["batch_size"], MAX_BATCH),
@@ -79,12 +79,12 @@ def get_task_log(service: Service, call: Call) -> dict[str, Any]:
 
 
 def _before(earlier: bool) -> int:
-    """With the start's own time left out: a place before or after all arrivals of that time."""
+    """A place beyond all lines of the start's own time, which are left out: before or after all their arrivals."""
     return -1 if earlier else 1 << 62
 
 
 class LogScroll(msgspec.Struct):
-    """Where an old get_task_log stands."""
+    """Where a scroll of get_task_log before 2.9 stands."""
 
     owner: Owner
     descending: bool
@@ -92,18 +92,18 @@ class LogScroll(msgspec.Struct):
 
 
 def get_task_log_1_5(service: Service, call: Call) -> dict[str, Any]:
-    """A page in the order asked for, newest first where none is."""
+    """A page in the order that the call names, newest first by default."""
     down = call.data.get("order") != "asc"
     return _old_log(service, call, down, down)
 
 
 def get_task_log_1_7(service: Service, call: Call) -> dict[str, Any]:
-    """Pages go from the head on or from the tail back; ``order`` is that of the lines in a page."""
+    """Pages go forward from the head or back from the tail; ``order`` is that of the lines in a page."""
     return _old_log(service, call, call.data["from"] == "tail", call.data.get("order") != "asc")
 
 
 def _old_log(service: Service, call: Call, walk_down: bool, show_down: bool) -> dict[str, Any]:
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     scroll_id, after = call.data.get("scroll_id"), None
     if scroll_id == EMPTY_SCROLL:
         return {"events": [], "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
@@ -125,8 +125,8 @@ def _old_log(service: Service, call: Call, walk_down: bool, show_down: bool) -> 
 
 
 def download_task_log(service: Service, call: Call) -> Attachment:
-    """Every line of the log, oldest first: as JSON, or by a template with the fields of _NAMES in braces."""
-    owner = one_owner(service, call)
+    """Every line of the log, oldest first: as JSON, or by a template with names of _NAMES in braces."""
+    owner = single_owner(service, call)
     parts = None
     if call.data["line_type"] != "json":
         parts = _template(call.data["line_format"])
@@ -136,7 +136,8 @@ def download_task_log(service: Service, call: Call) -> Attachment:
 
 
 def _template(text: str) -> list[tuple[str, str | None]]:
-    """(literal, field) pairs. Only the field's name counts: no attributes, no formats of Python's."""
+    """The template as (literal, field) pairs. Python's attribute access and formats are ignored: they could read more
+    of the process than the line."""
     if not text:
         raise ApiError(400, 11, "Missing required fields (line_format is required for plain text lines)")
     try:

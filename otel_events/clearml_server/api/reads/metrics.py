@@ -1,4 +1,4 @@
-"""Which metrics and variants there are."""
+"""Lists of metrics and variants."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from otel_events.clearml_server.api.base import MODEL, TASK, Call, Service
-from otel_events.clearml_server.api.reads.requests import one_owner, owners, texts
+from otel_events.clearml_server.api.reads.requests import owners, single_owner, texts
 from otel_events.clearml_server.store import SCALAR, VECTOR, Owner, Series
 from otel_events.clearml_server.store.model import hashed
 
 
 def get_scalar_metrics_and_variants(service: Service, call: Call) -> dict[str, Any]:
-    return {"metrics": _names(service.events.series([one_owner(service, call)], (SCALAR,)))}
+    return {"metrics": _names(service.events.series([single_owner(service, call)], (SCALAR,)))}
 
 
 def get_vector_metrics_and_variants(service: Service, call: Call) -> dict[str, Any]:
-    return {"metrics": _names(service.events.series([one_owner(service, call)], (VECTOR,)))}
+    return {"metrics": _names(service.events.series([single_owner(service, call)], (VECTOR,)))}
 
 
 def _names(series: Sequence[Series]) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
-"""debug_images (2.7 on) and plots: pages of iterations for several tasks, earlier and later, one state for each scroll.
+"""debug_images (since 2.7) and plots: pages of iterations for several tasks, earlier and later.
 
-What a state holds was there when it was made: later metrics show after a refresh, which starts at the newest again.
+The state of a scroll has the metrics that there were when it began. Later ones show after a refresh, which starts at
+the newest iteration again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _NONE = -(2**63)
 
 
 class _Variant(msgspec.Struct):
-    """``from_iter``: the least iteration whose image was not overwritten."""
+    """``from_iter``: the least iteration whose image was not overwritten by a later one of the same URL."""
 
     series: Series
     from_iter: int
@@ -47,13 +48,13 @@ def plots(service: Service, call: Call) -> dict[str, Any]:
 
 def _page(service: Service, call: Call, kind: str) -> dict[str, Any]:
     data = call.data
-    asked = filters_by_owner(service, call)
+    chosen_by_owner = filters_by_owner(service, call)
     scroll_id = data.get("scroll_id")
     state = service.scrolls.get(scroll_id, NavigationScroll)
     if state is None or state.type != kind:
         state, scroll_id = NavigationScroll(kind, {}), None
     pages = []
-    for owner, chosen in asked.items():
+    for owner, chosen in chosen_by_owner.items():
         task = state.tasks.get(owner)
         if task is None or data["refresh"]:
             task = state.tasks[owner] = _begin(service, owner, kind, chosen)
@@ -71,7 +72,7 @@ def _begin(service: Service, owner: Owner, kind: str, chosen: Metrics) -> _Task:
 
 
 def _turn(service: Service, task: _Task, count: int, earlier: bool) -> list[dict[str, Any]]:
-    """The next page of a task, newest iteration first; the place stays where there is none."""
+    """The next page of a task, newest iteration first; at the end it is empty, and the task stays on its last page."""
     low, high = None, None
     if task.low is not None and task.high is not None:
         low, high = (None, task.low - 1) if earlier else (task.high + 1, None)
@@ -100,7 +101,7 @@ def _iterations(
 
 
 def one_each(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One event for each iteration of a series: of images that of the last url, of plots the latest."""
+    """One event for each iteration of a series: of images the one with the last URL, of plots the latest."""
     newest: dict[int, dict[str, Any]] = {}
     for event in events:
         before = newest.get(event["iter"])

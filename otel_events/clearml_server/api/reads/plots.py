@@ -1,4 +1,4 @@
-"""Plots and images without navigation: the newest iterations, of each variant, each metric or the whole task."""
+"""Plots and images without navigation: the newest iterations of each variant, of each metric or of the whole task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_events.clearml_server.api.base import Call, Service, invalid_scroll
-from otel_events.clearml_server.api.reads.requests import EMPTY_SCROLL, metrics_filter, named, one_owner, owners
+from otel_events.clearml_server.api.reads.requests import EMPTY_SCROLL, metrics_filter, names_of, owners, single_owner
 from otel_events.clearml_server.store import IMAGE, PLOT, Owner, Series
 
 Event = dict[str, Any]
@@ -28,7 +28,8 @@ def _by_task(series: Series) -> tuple[str, ...]:
 
 
 class _Question(NamedTuple):
-    """``group``: of what the newest iterations are taken. ``page``: its events. ``name``: the answer's field."""
+    """What an endpoint returns. ``group``: what the newest iterations are counted for. ``page``: events in a page.
+    ``name``: the field of the answer that has them."""
 
     type: str
     group: Group
@@ -45,26 +46,26 @@ _PLOTS_OF_TASK = _Question(PLOT, _by_task, 1_000, "plots")
 
 def get_task_plots(service: Service, call: Call) -> dict[str, Any]:
     """The newest ``iters`` iterations of each variant."""
-    series = service.events.series([one_owner(service, call)], (PLOT,), metrics_filter(call))
+    series = service.events.series([single_owner(service, call)], (PLOT,), metrics_filter(call))
     plots = service.events.reports(series, newest=call.data["iters"])
     return {"plots": plots, "returned": len(plots), "total": len(plots), "scroll_id": None}
 
 
 def get_task_plots_1_0(service: Service, call: Call) -> dict[str, Any]:
     """Before 1.8: newest first, in pages."""
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     return _paged(service, call, [owner], _OLD_PLOTS)
 
 
 def debug_images_1_0(service: Service, call: Call) -> dict[str, Any]:
     """Before 1.8: of each variant the newest ``iters`` iterations."""
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     return {"task": owner.id} | _paged(service, call, [owner], _OLD_IMAGES)
 
 
 def debug_images_1_8(service: Service, call: Call) -> dict[str, Any]:
     """Images of the newest ``iters`` iterations of the task."""
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     answer = _paged(service, call, [owner], _IMAGES)
     return {"task": owner.id} | answer | {"scroll_id": answer["scroll_id"] if answer["total"] else None}
 
@@ -80,40 +81,40 @@ def get_multi_task_plots(service: Service, call: Call) -> dict[str, Any]:
 
 
 def _multi(service: Service, call: Call, question: _Question) -> dict[str, Any]:
-    asked = owners(service, call, call.data["tasks"])
-    answer = _paged(service, call, asked, question)
-    plots = _nested(answer["plots"], named(service, asked))
+    tasks = owners(service, call, call.data["tasks"])
+    answer = _paged(service, call, tasks, question)
+    plots = _nested(answer["plots"], names_of(service, tasks))
     return answer | {"plots": plots, "returned": len(plots)}
 
 
 class PlotsScroll(msgspec.Struct):
-    """Where a page ended: so many events were given."""
+    """Where a page ended. ``shown``: how many events all pages so far had."""
 
     owners: list[Owner]
     type: str
     iters: int
-    given: int
+    shown: int
 
 
-def _paged(service: Service, call: Call, asked: list[Owner], question: _Question) -> dict[str, Any]:
+def _paged(service: Service, call: Call, wanted: list[Owner], question: _Question) -> dict[str, Any]:
     """A page of the events of the newest ``iters`` iterations of each group, newest first."""
     kind, name = question.type, question.name
     scroll_id = call.data.get("scroll_id")
     if scroll_id == EMPTY_SCROLL:
         return {name: [], "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
-    state = PlotsScroll(asked, kind, call.data["iters"], 0)
+    state = PlotsScroll(wanted, kind, call.data["iters"], 0)
     if scroll_id:
         earlier = service.scrolls.get(scroll_id, PlotsScroll)
-        if earlier is None or (earlier.owners, earlier.type) != (asked, kind):
+        if earlier is None or (earlier.owners, earlier.type) != (wanted, kind):
             raise invalid_scroll(scroll_id)
         state = earlier
     chosen = metrics_filter(call)
     events: list[Event] = []
-    for owner in asked:
+    for owner in wanted:
         events += _newest(service, service.events.series([owner], (kind,), chosen), state.iters, question.group)
     events.sort(key=_iteration, reverse=True)
-    page = events[state.given : state.given + question.page]
-    state = PlotsScroll(asked, kind, state.iters, state.given + len(page))
+    page = events[state.shown : state.shown + question.page]
+    state = PlotsScroll(wanted, kind, state.iters, state.shown + len(page))
     return {
         name: page,
         "returned": len(page),

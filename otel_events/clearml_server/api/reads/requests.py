@@ -1,4 +1,4 @@
-"""What the requests of the readers have in common: whose events, which metrics, how many, where a scroll stands."""
+"""What the requests of the readers have in common: whose events they want, which metrics, and how many."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ _MAX_NAMES = 10_000
 
 
 def owners(service: Service, call: Call, ids: Sequence[object], field: str = "tasks") -> list[Owner]:
-    """Tasks, or models with ``model_events``; ApiError 400/101 or 400/201 where one of them does not exist."""
+    """The owners with these ids: models where the call says ``model_events``, else tasks.
+
+    Raises:
+        ApiError: 400/101 or 400/201, one does not exist; 400/12, an id is no text.
+    """
     model = bool(call.data.get("model_events"))
-    asked = [Owner(id_, model) for id_ in dict.fromkeys(texts(field, ids))]
-    service.must_exist(asked)
-    return asked
+    wanted = [Owner(id_, model) for id_ in dict.fromkeys(texts(field, ids))]
+    service.must_exist(wanted)
+    return wanted
 
 
-def one_owner(service: Service, call: Call) -> Owner:
+def single_owner(service: Service, call: Call) -> Owner:
+    """The owner that the field ``task`` names; ApiError as ``owners``."""
     return owners(service, call, [call.data["task"]], "task")[0]
 
 
-def named(service: Service, asked: Sequence[Owner]) -> dict[Owner, str]:
+def names_of(service: Service, wanted: Sequence[Owner]) -> dict[Owner, str]:
     """The names of tasks, or of models."""
-    return {owner: service.name(owner) for owner in asked}
+    return {owner: service.name(owner) for owner in wanted}
 
 
 def metrics_filter(call: Call) -> dict[str, list[str]]:
@@ -36,7 +41,7 @@ def metrics_filter(call: Call) -> dict[str, list[str]]:
 
 
 def metric_variants(field: str, value: Any) -> tuple[str, list[str]]:
-    """One {metric, variants}."""
+    """The metric and the variants of one {metric, variants}; ApiError 400/12 where it is none."""
     if not isinstance(value, dict):
         raise failed_validation(
             f"error for field '{field}': ('value is wrong, expected type \"metricvariants\"', ...)."
@@ -48,22 +53,22 @@ def metric_variants(field: str, value: Any) -> tuple[str, list[str]]:
 
 
 def filters_by_owner(service: Service, call: Call) -> dict[Owner, Metrics]:
-    """The field ``metrics``, [{task, metric, variants}], by task as given; without a metric it asks for all of them."""
-    given: dict[str, list[dict[str, Any]]] = {}
+    """The field ``metrics``, [{task, metric, variants}], by task in order; an entry without a metric wants all."""
+    by_task: dict[str, list[dict[str, Any]]] = {}
     for entry in call.data["metrics"]:
         if not isinstance(entry, dict):
             raise _wrong("metrics", entry)
-        given.setdefault(_text("metrics", entry.get("task")), []).append(entry)
+        by_task.setdefault(_text("metrics", entry.get("task")), []).append(entry)
     chosen: dict[Owner, Metrics] = {}
-    for owner in owners(service, call, list(given), "metrics"):
-        entries = given[owner.id]
+    for owner in owners(service, call, list(by_task), "metrics"):
+        entries = by_task[owner.id]
         every = any(row.get("metric") is None for row in entries)
         chosen[owner] = {} if every else _chosen("metrics", entries)
     return chosen
 
 
 def _chosen(field: str, entries: Sequence[object]) -> dict[str, list[str]]:
-    """A metric named once without variants has them all."""
+    """Metrics and their variants; a metric that one entry names without variants has them all."""
     chosen: dict[str, list[str]] = {}
     whole: set[str] = set()
     for entry in entries[:_MAX_NAMES]:
@@ -75,7 +80,7 @@ def _chosen(field: str, entries: Sequence[object]) -> dict[str, list[str]]:
 
 
 def texts(field: str, values: Sequence[object] | None) -> list[str]:
-    """A list of strings; ApiError 400/12 where one is none."""
+    """A list of strings; ApiError 400/12 where an item is none."""
     return [_text(field, value) for value in values or ()]
 
 
@@ -90,8 +95,8 @@ def _wrong(field: str, value: object, name: str = "str") -> ApiError:
     return failed_validation(f"error for field '{field}': ('value is wrong, expected type \"{name}\"', {shown}).")
 
 
-def bounded(asked: int, most: int) -> int:
-    """A size of a page; ApiError 400/12 where it is negative, the most that there is where it is more."""
-    if asked < 0:
+def bounded(size: int, most: int) -> int:
+    """The size of a page, ``most`` at the most; ApiError 400/12 where it is negative."""
+    if size < 0:
         raise failed_validation("batch_size should be non negative number")
-    return min(asked, most)
+    return min(size, most)

@@ -1,6 +1,7 @@
-"""One image or the plots of one metric at a time, and the next ones: get_*_sample and next_*_sample.
+"""get_*_sample and next_*_sample: one image, or the plots of one metric, at a time, and the ones before and after it.
 
-Images are ordered by (iteration, metric, variant), plots by (iteration, metric): one place holds all variants.
+Images are ordered by (iteration, metric, variant). Plots are ordered by (iteration, metric), and all variants of a
+metric are shown together.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import msgspec
 
 from otel_events.clearml_server.api.base import Call, Service, invalid_scroll
 from otel_events.clearml_server.api.reads.navigation import one_each
-from otel_events.clearml_server.api.reads.requests import one_owner
+from otel_events.clearml_server.api.reads.requests import single_owner
 from otel_events.clearml_server.store import IMAGE, PLOT, Owner, Series
 
 _MAX_VARIANTS = 100
 
 
 class _Spot(msgspec.Struct):
-    """One image variant, or one plot metric with all its variants, and the iterations that can be seen."""
+    """One variant of images, or one metric of plots with all its variants, and the iterations that can be seen."""
 
     name: tuple[str, str]
     series: list[Series]
@@ -69,7 +70,7 @@ def _span(spot: _Spot | None) -> dict[str, Any]:
 
 
 def _get(service: Service, call: Call, kind: str, name: tuple[str, str]) -> _Sample:
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     state, scroll_id = _state(service, call, kind, owner)
     spot = next((candidate for candidate in state.spots if candidate.name == name), None)
     events: list[dict[str, Any]] = []
@@ -81,7 +82,7 @@ def _get(service: Service, call: Call, kind: str, name: tuple[str, str]) -> _Sam
 
 
 def _state(service: Service, call: Call, kind: str, owner: Owner) -> tuple[SampleScroll, str | None]:
-    """The state of the scroll, or a new one where it is unknown or expired; with fresh spots after a refresh."""
+    """The state of the scroll, with new spots after a refresh; a new state where the scroll is unknown or expired."""
     metric = call.data["metric"]
     scroll_id = call.data.get("scroll_id")
     state = service.scrolls.get(scroll_id, SampleScroll)
@@ -113,7 +114,7 @@ def _spots(service: Service, kind: str, owner: Owner, metric: str, current_only:
 
 def _next(service: Service, call: Call, kind: str) -> _Sample:
     scroll_id = call.data.get("scroll_id")
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     state = service.scrolls.get(scroll_id, SampleScroll)
     if state is None or (state.type, state.owner) != (kind, owner):
         raise invalid_scroll(scroll_id)
@@ -150,7 +151,7 @@ def _has(service: Service, spot: _Spot, at: int) -> bool:
 
 
 def _beyond(service: Service, spot: _Spot, at: int, earlier: bool) -> int | None:
-    """The iteration of the spot that is nearest to ``at`` on that side."""
+    """The iteration of the spot that is nearest to ``at``, before or after it."""
     low, high = (spot.low, at - 1) if earlier else (max(spot.low, at + 1), None)
     return _first(service.events.iterations(spot.series, newest=1, low=low, high=high, up=not earlier))
 

@@ -13,9 +13,9 @@ from otel_events.clearml_server.api.reads.requests import (
     bounded,
     metric_variants,
     metrics_filter,
-    named,
-    one_owner,
+    names_of,
     owners,
+    single_owner,
 )
 from otel_events.clearml_server.api.reads.scrolls import packed, unpacked
 from otel_events.clearml_server.store import SCALAR, SINGLE_VALUE, VECTOR, Axis, Metrics, Owner, Position
@@ -30,16 +30,16 @@ Lines = dict[str, dict[str, dict[str, Any]]]
 
 
 def scalar_metrics_iter_histogram(service: Service, call: Call) -> dict[str, Any]:
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     return _histograms(service, owner, call, metrics_filter(call))
 
 
 def multi_task_scalar_metrics_iter_histogram(service: Service, call: Call) -> dict[str, Any]:
-    asked = owners(service, call, call.data["tasks"])
-    names = named(service, asked)
+    tasks = owners(service, call, call.data["tasks"])
+    names = names_of(service, tasks)
     chosen = metrics_filter(call)
     merged: dict[str, dict[str, dict[str, Any]]] = {}
-    for owner in asked:
+    for owner in tasks:
         for metric, variants in _histograms(service, owner, call, chosen).items():
             for variant, line in variants.items():
                 merged.setdefault(metric, {}).setdefault(variant, {})[owner.id] = line | {"name": names[owner]}
@@ -71,7 +71,7 @@ def _axis(key: str) -> Axis:
 
 
 class RawScroll(msgspec.Struct, forbid_unknown_fields=True):
-    """The question and the place of scalar_metrics_iter_raw."""
+    """The parameters of scalar_metrics_iter_raw, and the place where the last page ended."""
 
     task: str
     model: bool
@@ -84,8 +84,8 @@ class RawScroll(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def scalar_metrics_iter_raw(service: Service, call: Call) -> dict[str, Any]:
-    """Points of one metric by key, each exactly as it came; the last key of a page is completed."""
-    owner = one_owner(service, call)
+    """A page of the points of one metric by key, each exactly as it came; the last key is completed."""
+    owner = single_owner(service, call)
     state = _raw_state(call, owner)
     chosen = {state.metric: state.variants}
     series = service.events.series([owner], (SCALAR,), chosen)
@@ -119,7 +119,7 @@ def _raw_state(call: Call, owner: Owner) -> RawScroll:
 
 
 class DataScroll(msgspec.Struct):
-    """Where get_scalar_metric_data stands."""
+    """Where a scroll of get_scalar_metric_data stands."""
 
     owner: Owner
     metric: str
@@ -127,7 +127,7 @@ class DataScroll(msgspec.Struct):
 
 
 def get_scalar_metric_data(service: Service, call: Call) -> dict[str, Any]:
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     scroll_id, metric, after = call.data.get("scroll_id"), call.data["metric"], None
     if scroll_id == EMPTY_SCROLL:
         return {"events": [], "returned": 0, "total": 0, "scroll_id": EMPTY_SCROLL}
@@ -150,7 +150,7 @@ def get_scalar_metric_data(service: Service, call: Call) -> dict[str, Any]:
 
 def get_task_single_value_metrics(service: Service, call: Call) -> dict[str, Any]:
     tasks = owners(service, call, call.data["tasks"])
-    names = named(service, tasks)
+    names = names_of(service, tasks)
     chosen = metrics_filter(call)
     answers = []
     for owner in tasks:
@@ -163,7 +163,7 @@ def get_task_single_value_metrics(service: Service, call: Call) -> dict[str, Any
 
 
 def get_task_latest_scalar_values(service: Service, call: Call) -> dict[str, Any]:
-    owner = one_owner(service, call)
+    owner = single_owner(service, call)
     every = service.events.series([owner])
     scalars = [series for series in every if series.type == SCALAR]
     metrics: dict[str, list[dict[str, Any]]] = {}
@@ -184,7 +184,7 @@ def get_task_latest_scalar_values(service: Service, call: Call) -> dict[str, Any
 
 def vector_metrics_iter_histogram(service: Service, call: Call) -> dict[str, Any]:
     metric, variant = call.data["metric"], call.data["variant"]
-    series = service.events.series([one_owner(service, call)], (VECTOR,), {metric: (variant,)})
+    series = service.events.series([single_owner(service, call)], (VECTOR,), {metric: (variant,)})
     events = service.events.reports(series, newest=_MANY)[::-1]
     return {
         "metric": metric,

@@ -1,7 +1,8 @@
-"""Where a reader's paging stands: kept in memory, bounded in number and age; or in the scroll id itself.
+"""The states of scrolls, which say where the paging of a reader stands: in memory, or in the scroll id itself.
 
-ClearML keeps the first kind in Redis and Elasticsearch for an hour after the last use. The second kind (raw series,
-task events) never expires; it holds nothing but the question and the place, so it needs no secret.
+States in memory are bounded in number and age; ClearML has them in Redis and Elasticsearch for an hour after the last
+use. States in scroll ids (raw series, task events) never expire. They hold only what the client has sent and the place,
+so they need no secret.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _Kind = TypeVar("_Kind")
 
 
 class Scrolls:
-    """States by scroll id. The least recently used goes first. ``clock``: seconds, monotonic."""
+    """States by scroll id; the least recently used is dropped first. ``clock``: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -31,7 +32,7 @@ class Scrolls:
         self._states: OrderedDict[str, tuple[float, object]] = OrderedDict()
 
     def get(self, scroll_id: object, kind: type[_Kind]) -> _Kind | None:
-        """The state of that kind, its hour renewed; None where there is none (any more)."""
+        """The state, if it is of that kind; None where there is none, or where it has expired."""
         with self._lock:
             used, state = self._states.get(scroll_id, (0.0, None)) if isinstance(scroll_id, str) else (0.0, None)
             if not isinstance(state, kind) or used < self._clock() - MAX_AGE_S:
@@ -39,7 +40,7 @@ class Scrolls:
             return state
 
     def put(self, state: object, scroll_id: str | None = None) -> str:
-        """Keep a state, under a new id where none is given; the id."""
+        """Store a state, under a new id where none is given; its id."""
         state_id = scroll_id or secrets.token_hex(16)
         now = self._clock()
         with self._lock:

@@ -1,4 +1,4 @@
-"""Which endpoint begins with which version, and what it takes. Defaults and bounds are the recorded server's."""
+"""The rows of all reading endpoints. Versions, fields, defaults and bounds are those of the recorded server."""
 
 from __future__ import annotations
 
