@@ -73,13 +73,13 @@ class Api:
 
     def task(self, name: str) -> str:
         """A new task that has started; its id."""
-        made = self.call("tasks.create", json.dumps({"name": name, "type": "training", "project": None}).encode())
-        self.call("tasks.started", json.dumps({"task": made["id"]}).encode())
-        return str(made["id"])
+        task = self.call("tasks.create", json.dumps({"name": name, "type": "training", "project": None}).encode())
+        self.call("tasks.started", json.dumps({"task": task["id"]}).encode())
+        return str(task["id"])
 
     def add(self, body: bytes) -> None:
-        told = self.call("events.add_batch", body, self._bearer | LINES)
-        assert (told["added"], told["errors"]) == (EVENTS, 0), told
+        answer = self.call("events.add_batch", body, self._bearer | LINES)
+        assert (answer["added"], answer["errors"]) == (EVENTS, 0), answer
 
     def close(self) -> None:
         self._link.close()

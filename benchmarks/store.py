@@ -142,12 +142,12 @@ def main() -> None:
         [seconds] = child("latest", other)
         say(f"latest values of {METRICS:,} metrics", f"{seconds * 1e3:.0f} ms", seconds <= 0.05, "50 ms")
         worst, alone, steps = child("deletion", path)
-        told = f"a batch waits {worst:.0f} ms at most ({alone:.0f} ms without; {steps:.0f} steps)"
-        say(f"deleting a task of {POINTS:,} events", told, worst <= 100, "100 ms")
+        waiting = f"a batch waits {worst:.0f} ms at most ({alone:.0f} ms without; {steps:.0f} steps)"
+        say(f"deleting a task of {POINTS:,} events", waiting, worst <= 100, "100 ms")
 
 
-def say(what: str, told: str, kept: bool, gate: str) -> None:
-    print(f"{what}: {told}, gate {gate}: {'ok' if kept else 'MISSED'}", flush=True)
+def say(what: str, figures: str, met: bool, gate: str) -> None:
+    print(f"{what}: {figures}, gate {gate}: {'ok' if met else 'MISSED'}", flush=True)
 
 
 def child(job: str, path: Path) -> list[float]:

@@ -36,8 +36,8 @@ class Asked:
         return dict(answer)
 
     def raw(self, name: str, version: str = "2.34", **data: Any) -> Any:
-        fitting = [one for one in ENDPOINTS if one.name == f"events.{name}" and one.version <= parsed(version)]
-        endpoint = max(fitting, key=lambda one: one.version)
+        fitting = [row for row in ENDPOINTS if row.name == f"events.{name}" and row.version <= parsed(version)]
+        endpoint = max(fitting, key=lambda row: row.version)
         call = Call(endpoint.name, parsed(version), checked(endpoint.fields, data), now_ms=NOW)
         return endpoint.answer(self.service, call)
 

@@ -61,12 +61,12 @@ class Call(msgspec.Struct):
         return str(ids.put_into(self.body_text))
 
 
-def _rows(told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows(answer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Lines that were told by column: row i is ``base`` and value i of each column; a range counts."""
-    base, columns = told["base"], told["columns"]
-    for i in range(told["rows"]):
+    base, columns = answer["base"], answer["columns"]
+    for i in range(answer["rows"]):
         row = {}
-        for key in told["keys"]:
+        for key in answer["keys"]:
             column = columns.get(key)
             counted = isinstance(column, dict)
             row[key] = (
@@ -85,8 +85,8 @@ class Head(msgspec.Struct):
 class Ids:
     """Ours, by the recorded ones."""
 
-    def __init__(self, kinds: Mapping[str, str], known: Mapping[str, str] | None = None) -> None:
-        self._kinds, self._known = kinds, dict(known or {})
+    def __init__(self, kinds: Mapping[str, str], ours_by_recorded: Mapping[str, str] | None = None) -> None:
+        self._kinds, self._ours = kinds, dict(ours_by_recorded or {})
 
     def made_by_the_server(self, text: str) -> bool:
         return text in self._kinds
@@ -96,29 +96,29 @@ class Ids:
         if not isinstance(ours, str) or not ours:
             return False
         if self._kinds[recorded] != "scroll":
-            others = [one for one in self._known if self._known[one] == ours]
-            if self._known.get(recorded, ours) != ours or others not in ([], [recorded]):
+            others = [theirs for theirs in self._ours if self._ours[theirs] == ours]
+            if self._ours.get(recorded, ours) != ours or others not in ([], [recorded]):
                 return False
-        self._known[recorded] = ours
+        self._ours[recorded] = ours
         return True
 
     def put_into(self, value: Any) -> Any:
         """``value`` with our ids in place of the recorded ones, at any depth."""
         if isinstance(value, str):
-            if value in self._known:
-                return self._known[value]
-            return _ID.sub(lambda found: self._known.get(found[0], found[0]), value)
+            if value in self._ours:
+                return self._ours[value]
+            return _ID.sub(lambda match: self._ours.get(match[0], match[0]), value)
         if isinstance(value, list):
-            return [self.put_into(one) for one in value]
+            return [self.put_into(item) for item in value]
         if isinstance(value, dict):
-            return {self.put_into(key): self.put_into(one) for key, one in value.items()}
+            return {self.put_into(key): self.put_into(item) for key, item in value.items()}
         return value
 
     def copy(self) -> Ids:
-        return Ids(self._kinds, self._known)
+        return Ids(self._kinds, self._ours)
 
     def take(self, other: Ids) -> None:
-        self._known = other._known
+        self._ours = other._ours
 
 
 class Comparison(msgspec.Struct):
@@ -159,7 +159,7 @@ class Comparison(msgspec.Struct):
         more = ours.keys() - wanted.keys()
         if more and pattern not in self.holders:
             yield f"{pattern}: ours has {sorted(more)} too"
-        in_order = any(_fits(one, pattern) for one in self.call.ordered)
+        in_order = any(_fits(ordered, pattern) for ordered in self.call.ordered)
         if in_order and not more and list(wanted) != list(ours):
             yield f"{pattern}: the keys are in another order"
 
@@ -171,18 +171,18 @@ class Comparison(msgspec.Struct):
         if pattern in self.call.unordered:
             yield from self._any_order(recorded, ours, pattern)
         elif fields is not None:
-            for one, other in _tied(recorded, ours, fields):
-                yield from self._any_order(one, other, pattern)
+            for theirs, other in _tied(recorded, ours, fields):
+                yield from self._any_order(theirs, other, pattern)
         else:
-            for one, other in zip(recorded, ours, strict=True):
-                yield from self.differences(one, other, f"{pattern}[]")
+            for theirs, other in zip(recorded, ours, strict=True):
+                yield from self.differences(theirs, other, f"{pattern}[]")
 
     def _any_order(self, recorded: Sequence[Any], ours: Sequence[Any], pattern: str) -> Iterator[str]:
         left = list(ours)
-        for one in recorded:
-            place = next((at for at, other in enumerate(left) if self._fit(one, other, pattern)), None)
+        for item in recorded:
+            place = next((at for at, other in enumerate(left) if self._fit(item, other, pattern)), None)
             if place is None:
-                yield f"{pattern}[]: ours has none that is {str(one)[:200]}"
+                yield f"{pattern}[]: ours has none that is {str(item)[:200]}"
                 return
             left.pop(place)
 
@@ -221,7 +221,7 @@ def _tied(recorded: list[Any], ours: list[Any], fields: list[str]) -> Iterator[t
 def _fits(wanted: str, pattern: str) -> bool:
     """``data.*`` is every member of data."""
     steps, path = wanted.split("."), pattern.split(".")
-    return len(steps) == len(path) and all(one in ("*", other) for one, other in zip(steps, path, strict=True))
+    return len(steps) == len(path) and all(step in ("*", other) for step, other in zip(steps, path, strict=True))
 
 
 def _holders(call: Call) -> frozenset[str]:
@@ -251,8 +251,9 @@ class Transcript:
         answer = client.request(call.method, path, headers=filled, content=body)
         if answer.status_code != call.status:
             return [f"status: recorded {call.status}, ours {answer.status_code}: {answer.text[:300]}"]
-        told = answer.headers["content-type"].partition(";")[0]
-        kind = [] if told == call.response_type else [f"content type: recorded {call.response_type}, ours {told}"]
+        media_type = answer.headers["content-type"].partition(";")[0]
+        other_type = [f"content type: recorded {call.response_type}, ours {media_type}"]
+        kind = [] if media_type == call.response_type else other_type
         return kind + list(self._compared(call, answer))
 
     def _compared(self, call: Call, answer: httpx.Response) -> Iterable[str]:
@@ -260,7 +261,7 @@ class Transcript:
         if call.response is not None:
             recorded, ours = dict(call.response), answer.json()
             codes = [(recorded["meta"][name], ours["meta"][name]) for name in ("result_code", "result_subcode")]
-            yield from (f"code: recorded {one}, ours {other}" for one, other in codes if one != other)
+            yield from (f"code: recorded {theirs}, ours {other}" for theirs, other in codes if theirs != other)
             yield from comparison.differences(recorded["data"], ours["data"], "data")
             return
         disposition = answer.headers.get("content-disposition", "").replace('"', "")
@@ -273,9 +274,9 @@ class Transcript:
 def _texts(comparison: Comparison, recorded: str, ours: str) -> Iterable[str]:
     """Of downloads: JSON lines as objects (lines of one time in any order), else as they are."""
     try:
-        wanted, found = ([json.loads(line) for line in text.splitlines()] for text in (recorded, ours))
+        wanted, actual = ([json.loads(line) for line in text.splitlines()] for text in (recorded, ours))
     except ValueError:
         same = comparison.ids.put_into(recorded) == ours
         return [] if same else [f"text: recorded {recorded[:300]!r}, ours {ours[:300]!r}"]
     comparison.call.ties = {"line": ["asctime"]}
-    return comparison.differences(wanted, found, "line")
+    return comparison.differences(wanted, actual, "line")

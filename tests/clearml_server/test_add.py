@@ -26,8 +26,8 @@ from tests.patience import PATIENCE
 
 @pytest.fixture
 def asked() -> Iterator[Asked]:
-    with asking() as one:
-        yield one
+    with asking() as over_a_store:
+        yield over_a_store
 
 
 def batch(asked: Asked, *events: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_every_type_is_added_and_read_back(asked: Asked) -> None:
     vector = scalar(1, None, values=[1, 2.5]) | {"type": "training_stats_vector", "metric": "hist"}
     answer = batch(asked, scalar(1, 0.5), image(1, "http://files/1.png"), plot(1), line("hello"), vector)
     assert answer == {"added": 5, "errors": 0, "errors_info": {}}
-    assert {one["type"] for one in asked("get_task_events", task="t")["events"]} == set(TYPES)
+    assert {event["type"] for event in asked("get_task_events", task="t")["events"]} == set(TYPES)
     assert add(asked.service, Call("events.add", (2, 34), scalar(2, 1.0), now_ms=NOW))["added"] == 1
     assert asked.service.events.summary(Owner("t")).last_iteration == 2
 
@@ -81,7 +81,7 @@ def test_a_bad_event_costs_itself_only(asked: Asked, event: dict[str, Any], reas
         "errors": 1,
         "errors_info": {reason: 1},
     }
-    assert [one["iter"] for one in asked("get_task_events", task="t")["events"]] == [7, 8]
+    assert [event["iter"] for event in asked("get_task_events", task="t")["events"]] == [7, 8]
 
 
 def test_reasons_come_in_the_order_of_events(asked: Asked) -> None:
@@ -127,8 +127,8 @@ def test_a_models_id_may_stand_under_its_own_name(asked: Asked) -> None:
     event = scalar(1, 2.0, model="m", model_event=True)
     del event["task"]
     assert batch(asked, event)["added"] == 1
-    (found,) = asked("get_task_events", task="m", model_events=True)["events"]
-    assert (found["task"], found["model_event"], "model" in found) == ("m", True, False)
+    (event,) = asked("get_task_events", task="m", model_events=True)["events"]
+    assert (event["task"], event["model_event"], "model" in event) == ("m", True, False)
 
 
 def test_foreign_ids_do_not_make_the_answer_large(asked: Asked) -> None:
@@ -146,7 +146,7 @@ def test_iterations_of_every_kind(asked: Asked) -> None:
         ]
         == 4
     )
-    assert [one.get("iter", "none") for one in asked("get_task_events", task="t")["events"]][:2] == [1, 7]
+    assert [event.get("iter", "none") for event in asked("get_task_events", task="t")["events"]][:2] == [1, 7]
 
 
 hostile = st.recursive(
@@ -161,9 +161,11 @@ FIELDS = ("type", "task", "metric", "variant", "iter", "value", "values", "times
 def test_whatever_comes_beside_it_a_good_event_is_kept(changes: list[dict[str, Any]]) -> None:
     with asking() as asked:
         odd = [scalar(1, 1.0, task="u", allow_locked=False) | change for change in changes]
-        odd = [one for one in odd if one.get("task") != "t"]
-        models = {one["task"] for one in odd if isinstance(one["task"], str) and one.get("model_event")}
-        if any(isinstance(one["task"], str) and one["task"] in models and not one.get("model_event") for one in odd):
+        odd = [event for event in odd if event.get("task") != "t"]
+        models = {event["task"] for event in odd if isinstance(event["task"], str) and event.get("model_event")}
+        if any(
+            isinstance(event["task"], str) and event["task"] in models and not event.get("model_event") for event in odd
+        ):
             return
         answer = batch(asked, scalar(5, 1.0), *odd)
         assert answer["added"] + answer["errors"] == 1 + len(odd)
@@ -174,38 +176,38 @@ def test_whatever_comes_beside_it_a_good_event_is_kept(changes: list[dict[str, A
 class Http:
     """The two endpoints over HTTP, and what they ``told``."""
 
-    def __init__(self, client: httpx.Client, told: list[Any]) -> None:
-        self.told, self._client = told, client
+    def __init__(self, client: httpx.Client, offered: list[Any]) -> None:
+        self.offered, self._client = offered, client
         token = client.get("/auth.login", auth=("key", "secret")).json()["data"]["token"]
         self._headers = {"Authorization": f"Bearer {token}", "X-ClearML-Worker": "w-1"}
 
     def lines(self, body: bytes) -> dict[str, Any]:
         headers = self._headers | {"Content-Type": "application/json-lines"}
         answer = self._client.request("GET", "/v2.23/events.add_batch", content=body, headers=headers)
-        found: dict[str, Any] = answer.json()
-        return found
+        answered: dict[str, Any] = answer.json()
+        return answered
 
 
 @pytest.fixture
 def http(asked: Asked) -> Iterator[Http]:
-    told: list[Any] = []
+    offered: list[Any] = []
 
     def offer(call: AnsweredCall) -> None:
-        told.append(msgspec.json.decode(recorded(call)))
+        offered.append(msgspec.json.decode(recorded(call)))
 
     service = Service(*parts(asked.store), "company", lambda: NOW, lambda: 0.0, offer)
     with (
         running(app.create(service, Access({}, b"x" * 32), ENDPOINTS)) as url,
         httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client,
     ):
-        yield Http(client, told)
+        yield Http(client, offered)
 
 
 def test_a_batch_over_http_is_told_without_what_was_refused(http: Http) -> None:
     events = [scalar(1, 0.5), scalar(1, 1.0, task="nope"), {"type": LOG, "task": "t", "msg": "x"}]
     answer = http.lines("\n".join(map(json.dumps, events)).encode())
     assert answer["data"] == {"added": 2, "errors": 1, "errors_info": {"Invalid task id nope": 1}}
-    (record,) = http.told
+    (record,) = http.offered
     assert [record[key] for key in ("t", "endpoint", "version", "status", "worker")] == [
         NOW / 1000,
         "events.add_batch",
@@ -213,7 +215,7 @@ def test_a_batch_over_http_is_told_without_what_was_refused(http: Http) -> None:
         200,
         "w-1",
     ]
-    assert [one["type"] for one in record["body"]["events"]] == [SCALAR, LOG]
+    assert [event["type"] for event in record["body"]["events"]] == [SCALAR, LOG]
     assert record["resp"]["data"]["errors"] == 1
 
 
@@ -230,10 +232,10 @@ def test_nan_as_python_writes_it_and_lone_surrogates_leave_the_batch_alive(http:
     bad = json.dumps(scalar(1, math.nan, metric="\ud800"))
     answer = http.lines(f"{bad}\n{json.dumps(scalar(2, 1.0))}".encode())
     assert (answer["data"]["added"], answer["data"]["errors"]) == (1, 1)
-    assert [one["iter"] for one in http.told[0]["body"]["events"]] == [2]
+    assert [event["iter"] for event in http.offered[0]["body"]["events"]] == [2]
 
 
 def test_a_bad_line_refuses_the_request_and_nothing_is_told(http: Http) -> None:
     answer = http.lines(json.dumps(scalar(1, 1.0)).encode() + b"\n{bad")
     assert (answer["meta"]["result_code"], answer["meta"]["result_subcode"]) == (400, 0)
-    assert http.told == []
+    assert http.offered == []

@@ -75,11 +75,11 @@ def test_several_files_of_one_form_and_fields_that_are_none(server: httpx.Client
 )
 def test_types_are_by_the_table_and_cannot_act(server: httpx.Client, name: str, kind: str, how: str) -> None:
     put(server, name, b"<script>alert(1)</script>")
-    told = server.get("/" + name).headers
-    assert told["content-type"] == kind
-    assert told["content-disposition"].startswith(how)
-    assert told["x-content-type-options"] == "nosniff"
-    assert "sandbox" in told["content-security-policy"]
+    headers = server.get("/" + name).headers
+    assert headers["content-type"] == kind
+    assert headers["content-disposition"].startswith(how)
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("auth", [None, ("key", "wrong"), ("other", "secret")])
@@ -180,10 +180,10 @@ def test_deleting(server: httpx.Client, folder: Folder) -> None:
     assert server.delete("/t/1.txt").json() == "t/1.txt"
     assert server.delete("/t/1.txt").status_code == 404
     assert server.delete("/t").status_code == 404
-    told = server.post("/delete_many", json={"files": ["a%20b.txt", "u", "gone", "", "../x"]}).json()
-    assert told["deleted"] == {"a%20b.txt": "a b.txt", "u": "u"}
-    assert told["errors"]["Not found"] == ["gone"]
-    assert sum(len(names) for names in told["errors"].values()) == 3
+    answer = server.post("/delete_many", json={"files": ["a%20b.txt", "u", "gone", "", "../x"]}).json()
+    assert answer["deleted"] == {"a%20b.txt": "a b.txt", "u": "u"}
+    assert answer["errors"]["Not found"] == ["gone"]
+    assert sum(len(names) for names in answer["errors"].values()) == 3
     assert folder.used == 5
     assert sorted(path.name for path in folder.root.iterdir()) == [".incoming", "t"]
     wrong: list[dict[str, object]] = [{}, {"files": []}, {"files": "x"}]
@@ -213,11 +213,11 @@ def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
 @given(st.text(max_size=60))
 def test_no_name_leads_out(name: str) -> None:
     try:
-        found = parts(name)
+        steps = parts(name)
     except FileError:
         return
     root = Path("/nowhere/files")
-    path = Path(os.path.normpath(root.joinpath(*found)))
+    path = Path(os.path.normpath(root.joinpath(*steps)))
     assert path.is_relative_to(root)
     assert path != root
-    assert parts("/".join(found)) == found
+    assert parts("/".join(steps)) == steps

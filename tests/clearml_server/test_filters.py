@@ -43,7 +43,7 @@ def fits(document: dict[str, Any], **question: Any) -> bool:
 )
 def test_lists(asked: Any, fitting: list[str]) -> None:
     documents = {name: {"tags": list(name)} for name in ("a", "ab", "abc", "c", "")}
-    assert [name for name, one in documents.items() if fits(one, tags=asked)] == fitting
+    assert [name for name, document in documents.items() if fits(document, tags=asked)] == fitting
 
 
 @pytest.mark.parametrize("asked", [["__$not"], ["__$not", "__$all", "a"], ["__$none", "a"], [1]])
@@ -99,7 +99,7 @@ def test_times(asked: Any, fitting: bool) -> None:
     ],
 )
 def test_names(pattern: str, fitting: list[str]) -> None:
-    assert [one for one in ("a.b", "axb", "a - b/c") if fits({"name": one}, name=pattern)] == fitting
+    assert [name for name in ("a.b", "axb", "a - b/c") if fits({"name": name}, name=pattern)] == fitting
 
 
 NEVER = (
@@ -150,7 +150,7 @@ def test_a_scroll_shows_each_once(client: Client) -> None:
     first = client("tasks.get_all_ex", scroll_id=None, **question)
     again = client("tasks.get_all_ex", scroll_id=first["scroll_id"], **question)
     last = client("tasks.get_all_ex", scroll_id=first["scroll_id"], **question)
-    pages = [[one["name"] for one in told["tasks"]] for told in (first, again, last)]
+    pages = [[task["name"] for task in answer["tasks"]] for answer in (first, again, last)]
     assert pages == [["n0", "n1"], ["n2", "n3"], ["n4"]]
     assert client("tasks.get_all_ex", scroll_id=first["scroll_id"], **question)["tasks"] == []
     whole = client("tasks.get_all_ex", scroll_id=first["scroll_id"], refresh_scroll=True, **question)
@@ -166,9 +166,9 @@ def test_pages_are_bounded(client: Client) -> None:
 
 
 def test_the_order_may_be_that_of_a_metric(client: Client) -> None:
-    made = {name: client.task(name, tags=["s"]) for name in ("low", "high", "none")}
-    client.asked.add(scalar(1, 0.5, task=made["low"]), scalar(1, 11.5, task=made["high"]))
-    (metric, variants), *_ = client.show(made["low"])["last_metrics"].items()
+    tasks = {name: client.task(name, tags=["s"]) for name in ("low", "high", "none")}
+    client.asked.add(scalar(1, 0.5, task=tasks["low"]), scalar(1, 11.5, task=tasks["high"]))
+    (metric, variants), *_ = client.show(tasks["low"])["last_metrics"].items()
     field = f"last_metrics.{metric}.{next(iter(variants))}.value"
     assert names(client, tags=["s"], order_by=[f"-{field}"]) == ["high", "low", "none"]
     assert names(client, tags=["s"], order_by=["-last_iteration", "name"])[-1] == "none"

@@ -16,7 +16,7 @@ from tests.clearml_server.test_reads_lines import scrolled
 def shown(answer: dict[str, Any]) -> list[tuple[int, list[str]]]:
     """(iteration, what was shown) of the first task."""
     [task] = answer["metrics"]
-    return [(one["iter"], [e.get("url") or e["plot_str"] for e in one["events"]]) for one in task["iterations"]]
+    return [(page["iter"], [e.get("url") or e["plot_str"] for e in page["events"]]) for page in task["iterations"]]
 
 
 @given(st.dictionaries(st.integers(-3, 30), st.sampled_from(["a", "ab", "b"]), max_size=20), st.integers(1, 6))
@@ -25,17 +25,17 @@ def test_navigation_goes_through_every_iteration_both_ways(iterations: dict[int,
         ask.add(*(image(at, f"{v}{at}", variant=v) for at, variants in iterations.items() for v in variants))
         question: dict[str, Any] = {"metrics": [{"task": "t"}], "iters": iters}
         answer = ask("debug_images", **question)
-        found: list[int] = []
+        seen: list[int] = []
         while page := [iteration for iteration, _ in shown(answer)]:
             assert page == sorted(page, reverse=True)
-            found += page
+            seen += page
             answer = ask("debug_images", **question, scroll_id=answer["scroll_id"])
-        assert found == sorted(iterations, reverse=True)
-        back = found[(len(found) - 1) // iters * iters :]
+        assert seen == sorted(iterations, reverse=True)
+        back = seen[(len(seen) - 1) // iters * iters :]
         later = {"scroll_id": answer["scroll_id"], "navigate_earlier": False}
         while page := [iteration for iteration, _ in shown(ask("debug_images", **question, **later))]:
             back = page + back
-        assert back == found
+        assert back == seen
 
 
 def test_a_refresh_shows_what_came_since() -> None:
@@ -172,8 +172,8 @@ def test_pages_of_older_versions(name: str, version: str, field: str, expected: 
     with asking() as ask:
         ask.add(*(image(at, f"{at}") for at in range(8)), image(7, "b7", variant="b"))
         ask.add(*(plot(at) for at in range(4)), plot(1, variant="b"))
-        found = scrolled(ask, name, version, field, task="t", iters=2)
-        assert sorted(((e["iter"], e["variant"]) for e in found), reverse=True) == expected
+        events = scrolled(ask, name, version, field, task="t", iters=2)
+        assert sorted(((e["iter"], e["variant"]) for e in events), reverse=True) == expected
         assert ask.refusal(name, version, task="t", scroll_id="zz") == (400, 1104)
 
 
@@ -186,10 +186,10 @@ def test_pages_of_many_images() -> None:
 def test_scrolls_are_bounded_in_number_and_age() -> None:
     now = 0.0
     scrolls = Scrolls(lambda: now)
-    kept = scrolls.put("first")
+    used = scrolls.put("first")
     for number in range(MAX_SCROLLS):
         scrolls.put(str(number))
-    assert scrolls.get(kept, str) is None
+    assert scrolls.get(used, str) is None
     recent = scrolls.put("recent")
     assert scrolls.get(recent, int) is None, "another endpoint's"
     now = 3_601

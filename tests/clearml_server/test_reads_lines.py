@@ -33,10 +33,10 @@ def test_task_events_end_also_at_iteration_0_and_with_lines_that_have_none(
     with asking() as ask:
         ask.add(*(scalar(at, n, variant=str(n)) for n, at in enumerate(iterations)))
         ask.add(*(line(f"line {n}", timestamp=NOW + n) for n in range(lines)))
-        found = scrolled(ask, "get_task_events", "2.34", "events", task="t", batch_size=batch, order=order)
-        numbered = [event["iter"] for event in found if "iter" in event]
+        events = scrolled(ask, "get_task_events", "2.34", "events", task="t", batch_size=batch, order=order)
+        numbered = [event["iter"] for event in events if "iter" in event]
         assert numbered == sorted(iterations, reverse=order == "desc")
-        assert [event["msg"] for event in found if "iter" not in event] == [f"line {n}" for n in range(lines)]
+        assert [event["msg"] for event in events if "iter" not in event] == [f"line {n}" for n in range(lines)]
 
 
 def test_sizes_of_pages_have_bounds() -> None:
@@ -52,8 +52,8 @@ def test_sizes_of_pages_have_bounds() -> None:
 def test_events_of_one_type_and_of_some_metrics() -> None:
     with asking() as ask:
         ask.add(scalar(1, 1), scalar(1, 1, "n"), plot(2), image(3, "u"), scalar(4, 4, task="m", model_event=True))
-        found = ask("get_task_events", task="t", event_type="plot", count_total=False)
-        assert ([event["type"] for event in found["events"]], found["total"]) == (["plot"], None)
+        answer = ask("get_task_events", task="t", event_type="plot", count_total=False)
+        assert ([event["type"] for event in answer["events"]], answer["total"]) == (["plot"], None)
         chosen = ask("get_task_events", task="t", metrics=[{"metric": "n"}, {"metric": "i", "variants": ["zz"]}])
         assert [event["metric"] for event in chosen["events"]] == ["n"]
         assert [e["model_event"] for e in ask("get_task_events", task="m", model_events=True)["events"]] == [True]
@@ -98,8 +98,8 @@ def test_the_order_only_turns_the_page(order: str, earlier: bool) -> None:
 def test_old_logs_scroll(version: str, more: dict[str, str], expected: str) -> None:
     with asking() as ask:
         ask.add(*(line(str(n), timestamp=NOW + n) for n in range(5)))
-        found = scrolled(ask, "get_task_log", version, "events", task="t", batch_size=2, **more)
-        assert "".join(event["msg"] for event in found) == expected
+        lines = scrolled(ask, "get_task_log", version, "events", task="t", batch_size=2, **more)
+        assert "".join(event["msg"] for event in lines) == expected
 
 
 def test_a_scroll_that_was_cleared_or_never_was_is_told() -> None:
@@ -119,7 +119,7 @@ def downloaded(ask: Asked, **data: Any) -> str:
 def test_the_log_as_a_file() -> None:
     with asking() as ask:
         ask.add(line("a {b}", level="INFO", timestamp=NOW + 1), line("no level"))
-        assert [json.loads(one) for one in downloaded(ask).splitlines()][1] == {
+        assert [json.loads(text) for text in downloaded(ask).splitlines()][1] == {
             "msg": "a {b}",
             "level": "INFO",
             "worker": "w",

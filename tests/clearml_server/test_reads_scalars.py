@@ -58,18 +58,18 @@ def test_the_histogram_is_the_plain_one(series: dict[str, dict[int, float]], sam
             plain = buckets(points.items(), width)
             y = [pytest.approx(value, rel=1e-6, abs=1e-12) for value in plain.values()]
             expected[name] = {"name": name, "x": list(plain), "y": y}
-        found = ask("scalar_metrics_iter_histogram", task="t", samples=samples)
-        assert found == ({"m": expected} if expected else {})
+        answer = ask("scalar_metrics_iter_histogram", task="t", samples=samples)
+        assert answer == ({"m": expected} if expected else {})
 
 
 def test_axes_labels_and_filters_of_histograms() -> None:
     with asking() as ask:
         ask.add(scalar(1, 0.1, x_axis_label="Epoch"), scalar(SINGLE_VALUE, 5, "Summary"), scalar(None, 3, "no iter"))
         ask.add(scalar(2, None, "null"))
-        found = ask("scalar_metrics_iter_histogram", task="t")
-        assert found["m"]["v"] == {"name": "v", "x": [1], "y": [0.10000000149011612], "x_axis_label": "Epoch"}
-        assert found["null"]["v"]["y"] == [None]
-        assert found.keys() == {"m", "null"}
+        answer = ask("scalar_metrics_iter_histogram", task="t")
+        assert answer["m"]["v"] == {"name": "v", "x": [1], "y": [0.10000000149011612], "x_axis_label": "Epoch"}
+        assert answer["null"]["v"]["y"] == [None]
+        assert answer.keys() == {"m", "null"}
         by_time = ask("scalar_metrics_iter_histogram", task="t", key="iso_time")
         assert by_time["no iter"]["v"]["x"] == ["2023-11-14T22:13:20.000Z"]
         assert "Summary" not in by_time
@@ -101,7 +101,7 @@ def test_raw_pages_together_are_every_point_exactly(points: dict[tuple[str, int]
     with asking() as ask:
         ask.add(*(scalar(at, value, variant=name, timestamp=NOW + at) for (name, at), value in points.items()))
         question: dict[str, Any] = {"task": "t", "metric": {"metric": "m"}, "key": key}
-        found: list[tuple[str, int, int]] = []
+        received: list[tuple[str, int, int]] = []
         answer = ask("scalar_metrics_iter_raw", **question, batch_size=batch, count_total=True)
         field, shift = ("iter", 0) if key == "iter" else ("timestamp", NOW)
         while answer["returned"]:
@@ -112,11 +112,11 @@ def test_raw_pages_together_are_every_point_exactly(points: dict[tuple[str, int]
                 for variant, line in answer["variants"].items()
                 for x, y in zip(line[field], line["y"], strict=True)
             ]
-            assert not {x for _, x, _ in page} & {x for _, x, _ in found}, "a key is on one page only"
-            found += page
+            assert not {x for _, x, _ in page} & {x for _, x, _ in received}, "a key is on one page only"
+            received += page
             answer = ask("scalar_metrics_iter_raw", **question, scroll_id=answer["scroll_id"])
-        assert {(name, x): y for name, x, y in found} == points
-        assert len(found) == len(points)
+        assert {(name, x): y for name, x, y in received} == points
+        assert len(received) == len(points)
 
 
 def test_a_scroll_id_is_of_one_task_and_one_question() -> None:
@@ -174,7 +174,7 @@ def test_names_of_metrics() -> None:
         every = ask("get_task_metrics", tasks=["t", "u"], event_type="*")["metrics"]
         assert every == [{"task": "t", "metrics": ["C", "b", "p"]}, {"task": "u", "metrics": []}]
         merged = ask("get_multi_task_metrics", tasks=["t"])["metrics"]
-        assert [(one["metric"], one["variants"]) for one in merged] == [
+        assert [(metric["metric"], metric["variants"]) for metric in merged] == [
             ("", [""]), ("C", ["v"]), ("b", ["x", "y"]), ("p", ["a"])
         ]  # fmt: skip
 

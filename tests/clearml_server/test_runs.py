@@ -33,7 +33,7 @@ class Live:
         self.take(msgspec.json.encode(record))
 
     def take(self, *records: bytes) -> None:
-        taken = self.gateway.ingest("clearml", [Record(one) for one in records])
+        taken = self.gateway.ingest("clearml", [Record(body) for body in records])
         assert taken.refused == []
 
     def samples(self, family: str) -> dict[str, float]:
@@ -41,16 +41,16 @@ class Live:
         self.now += 10**9
         self.gateway.tick()
         page = self.gateway.exposition("text/plain")[0].decode()
-        found = re.findall(rf"^{family}\{{(.*)\}} ([^ #\n]+)", page, re.MULTILINE)
+        samples = re.findall(rf"^{family}\{{(.*)\}} ([^ #\n]+)", page, re.MULTILINE)
         common = re.compile(r'(kind="task"|namespace=""|source="clearml"|workflow=""|error_kind="[a-z]*"),?')
-        return {common.sub("", labels).strip(","): float(value) for labels, value in found if "clearml" in labels}
+        return {common.sub("", labels).strip(","): float(value) for labels, value in samples if "clearml" in labels}
 
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Live]:
-    one = Live(tmp_path / "journal.db")
-    yield one
-    one.gateway.drain_and_close(0)
+    running = Live(tmp_path / "journal.db")
+    yield running
+    running.gateway.drain_and_close(0)
 
 
 def test_a_batch_reaches_the_metrics_under_the_tasks_name(live: Live) -> None:

@@ -77,27 +77,27 @@ def test_completed_and_published_at_once(client: Client) -> None:
     model = client("models.create", name="net", uri="", ready=False)["id"]
     task = client.task(models={"output": [{"name": "net", "model": model}], "input": []})
     client("tasks.started", task=task)
-    told = client("tasks.completed", task=task, publish=True)
-    assert (told["published"], told["fields"]["status"]) == (1, "published")
+    answer = client("tasks.completed", task=task, publish=True)
+    assert (answer["published"], answer["fields"]["status"]) == (1, "published")
     assert client.show(task)["status"] == "published"
     assert client("models.get_by_id", model=model)["model"]["ready"] is True
 
 
 def test_many_tasks_in_one_call_fail_one_by_one(client: Client) -> None:
-    one, other = task_in(client, "in_progress"), task_in(client, "queued")
-    told = client("tasks.stop_many", ids=[one, "none", other])
-    assert [entry["id"] for entry in told["succeeded"]] == [one, other]
-    assert [(entry["id"], entry["error"]["codes"]) for entry in told["failed"]] == [("none", [400, 101])]
-    assert {client.show(task)["status"] for task in (one, other)} == {"stopped"}
+    first, other = task_in(client, "in_progress"), task_in(client, "queued")
+    answer = client("tasks.stop_many", ids=[first, "none", other])
+    assert [entry["id"] for entry in answer["succeeded"]] == [first, other]
+    assert [(entry["id"], entry["error"]["codes"]) for entry in answer["failed"]] == [("none", [400, 101])]
+    assert {client.show(task)["status"] for task in (first, other)} == {"stopped"}
 
 
 def test_a_task_waits_in_one_queue(client: Client) -> None:
-    one, other = (client("queues.create", name=name)["id"] for name in ("one", "other"))
+    first, other = (client("queues.create", name=name)["id"] for name in ("one", "other"))
     task = client.task()
-    client("tasks.enqueue", task=task, queue=one)
+    client("tasks.enqueue", task=task, queue=first)
     client("tasks.enqueue", task=task, queue_name="other")
-    assert [client("queues.get_num_entries", queue=queue)["num"] for queue in (one, other)] == [0, 1]
-    assert client.refusal("tasks.enqueue", task=task, queue=one, queue_name="other") == (400, 12)
+    assert [client("queues.get_num_entries", queue=queue)["num"] for queue in (first, other)] == [0, 1]
+    assert client.refusal("tasks.enqueue", task=task, queue=first, queue_name="other") == (400, 12)
     assert client.refusal("queues.delete", queue=other) == (400, 702)
     assert client("tasks.stop", task=task)["fields"]["status"] == "stopped"
     assert client("queues.get_next_task", queue=other) == {}
@@ -115,14 +115,14 @@ def test_back_from_a_queue_is_what_it_was(client: Client) -> None:
 
 
 def test_the_default_queue_is_there(client: Client) -> None:
-    found = client("queues.get_all", name="^default$")["queues"]
-    assert [one["id"] for one in found] == [client("queues.get_default")["id"]]
+    queues = client("queues.get_all", name="^default$")["queues"]
+    assert [queue["id"] for queue in queues] == [client("queues.get_default")["id"]]
     assert client.refusal("queues.create", name="default") == (400, 801)
     assert client.refusal("queues.create", name="q") == (400, 800)
     task = client.task()
-    assert client("tasks.enqueue", task=task)["fields"]["execution.queue"] == found[0]["id"]
-    made = client("tasks.enqueue", task=task, queue_name="brand new")["fields"]["execution.queue"]
-    assert client("queues.get_by_id", queue=made)["queue"]["entries"][0]["task"] == task
+    assert client("tasks.enqueue", task=task)["fields"]["execution.queue"] == queues[0]["id"]
+    queue = client("tasks.enqueue", task=task, queue_name="brand new")["fields"]["execution.queue"]
+    assert client("queues.get_by_id", queue=queue)["queue"]["entries"][0]["task"] == task
 
 
 @pytest.mark.parametrize("call", ["reset", "delete"])
@@ -134,12 +134,12 @@ def test_models_of_a_task_that_goes(client: Client, call: str) -> None:
     )
     client("tasks.add_or_update_model", task=reader, name="in", type="input", model=used)
     client.asked.add(scalar(1, 1.0, task=loose, model_event=True))
-    told = client(f"tasks.{call}", task=task)
-    assert told["deleted_models"] == 1
+    answer = client(f"tasks.{call}", task=task)
+    assert answer["deleted_models"] == 1
     assert client.refusal("models.get_by_id", model=loose) == (400, 201)
     assert client.asked.store.events.series([Owner(loose, True)]) == []
-    for kept in (ready, used):
-        assert not client("models.get_by_id", model=kept)["model"].get("task")
+    for staying in (ready, used):
+        assert not client("models.get_by_id", model=staying)["model"].get("task")
     again = client.task()
     last = client("models.create", name="last", uri="u", ready=False, task=again)["id"]
     assert client(f"tasks.{call}", task=again, delete_output_models=False)["deleted_models"] == 0
@@ -153,7 +153,7 @@ def test_a_reset_keeps_what_went_in(client: Client) -> None:
     client("tasks.enqueue", task=task)
     assert client("tasks.reset", task=task)["dequeued"] == {"removed": 1}
     shown = client.show(task)
-    assert [one["key"] for one in shown["execution"]["artifacts"]] == ["in"]
+    assert [artifact["key"] for artifact in shown["execution"]["artifacts"]] == ["in"]
     assert (shown["runtime"], shown["script"]["repository"], "queue" in shown["execution"]) == ({}, "r", False)
     client("tasks.reset", task=task, clear_all=True)
     assert client.show(task)["script"] == {}

@@ -26,7 +26,7 @@ class Client:
         self.asked, self.at = asked, 0
 
     def __call__(self, endpoint_name: str, /, **data: Any) -> dict[str, Any]:
-        endpoint = max((one for one in clearml.ENDPOINTS if one.name == endpoint_name), key=lambda one: one.version)
+        endpoint = max((row for row in clearml.ENDPOINTS if row.name == endpoint_name), key=lambda row: row.version)
         call = Call(
             endpoint_name, (2, 34), checked(endpoint.fields, data), now_ms=NOW + self.at, user="me", company="company"
         )
@@ -89,9 +89,9 @@ def test_a_task_is_as_the_server_makes_it(client: Client) -> None:
 def test_a_life_of_a_task(client: Client) -> None:
     task = client.task()
     client.at = 1000
-    told = client("tasks.started", task=task)
+    answer = client("tasks.started", task=task)
     later = STAMP.replace("20.0", "21.0")
-    assert told == {
+    assert answer == {
         "started": 1,
         "updated": 1,
         "fields": {
@@ -120,8 +120,8 @@ def test_a_reset_takes_the_events_and_the_end_away(client: Client) -> None:
     client.asked.add(scalar(5, 2.0, task=task))
     client("tasks.failed", task=task, status_reason="Exception boom")
     assert client.show(task)["last_iteration"] == 5
-    told = client("tasks.reset", task=task)
-    assert set(told) == {"updated", "fields", "deleted_models", "dequeued", "events", "urls"}
+    answer = client("tasks.reset", task=task)
+    assert set(answer) == {"updated", "fields", "deleted_models", "dequeued", "events", "urls"}
     shown = client.show(task)
     assert (shown["status"], shown["status_reason"], shown["last_iteration"]) == ("created", "reset", 0)
     assert not {"started", "completed"} & shown.keys()
@@ -139,20 +139,22 @@ def test_artifacts_are_told_by_key_and_mode(client: Client) -> None:
     task = client.task()
     client("tasks.add_or_update_artifacts", task=task, artifacts=[{"key": "a", "uri": "1"}, {"key": "b", "uri": "2"}])
     client("tasks.add_or_update_artifacts", task=task, artifacts=[{"key": "a", "uri": "3"}])
-    told = [(one["key"], one["uri"], one["mode"]) for one in client.show(task)["execution"]["artifacts"]]
-    assert told == [("b", "2", "output"), ("a", "3", "output")]
-    made = client.task(execution={"artifacts": [{"key": "i", "mode": "input"}, {"key": "o"}, {"uri": "none"}]})
-    assert [one["mode"] for one in client.show(made)["execution"]["artifacts"]] == ["input", "output"]
+    artifacts = [
+        (artifact["key"], artifact["uri"], artifact["mode"]) for artifact in client.show(task)["execution"]["artifacts"]
+    ]
+    assert artifacts == [("b", "2", "output"), ("a", "3", "output")]
+    created = client.task(execution={"artifacts": [{"key": "i", "mode": "input"}, {"key": "o"}, {"uri": "none"}]})
+    assert [artifact["mode"] for artifact in client.show(created)["execution"]["artifacts"]] == ["input", "output"]
     client("tasks.delete_artifacts", task=task, artifacts=[{"key": "b"}])
-    assert [one["key"] for one in client.show(task)["execution"]["artifacts"]] == ["a"]
+    assert [artifact["key"] for artifact in client.show(task)["execution"]["artifacts"]] == ["a"]
 
 
 def test_hyper_parameters_and_configurations(client: Client) -> None:
     task = client.task(hyperparams={"Args": {"lr": {"section": "Args", "name": "lr", "value": "0.1"}}})
     items = [{"section": "Args", "name": "n", "value": "3"}, {"section": "General", "name": "x", "value": "1"}]
     client("tasks.edit_hyper_params", task=task, hyperparams=items)
-    told = client("tasks.get_hyper_params", tasks=[task])["params"]
-    assert [(one["section"], one["name"]) for one in told[0]["hyperparams"]] == [
+    parameters = client("tasks.get_hyper_params", tasks=[task])["params"]
+    assert [(parameter["section"], parameter["name"]) for parameter in parameters[0]["hyperparams"]] == [
         ("Args", "lr"), ("Args", "n"), ("General", "x"),
     ]  # fmt: skip
     client("tasks.edit_hyper_params", task=task, hyperparams=items[:1], replace_hyperparams="section")
@@ -190,7 +192,7 @@ def test_a_clone_is_the_task_without_what_became_of_it(client: Client) -> None:
 
 
 def names(client: Client, **query: Any) -> list[str]:
-    return [one["name"] for one in client("tasks.get_all", **query)["tasks"]]
+    return [task["name"] for task in client("tasks.get_all", **query)["tasks"]]
 
 
 def test_tasks_are_found(client: Client) -> None:
@@ -240,55 +242,55 @@ def test_no_question_is_a_fault(query: dict[str, Any]) -> None:
 
 
 def test_projects_make_those_above_them(client: Client) -> None:
-    made = client("projects.create", name="blue/ nightly/")["id"]
-    project = client("projects.get_by_id", project=made)["project"]
+    nightly = client("projects.create", name="blue/ nightly/")["id"]
+    project = client("projects.get_by_id", project=nightly)["project"]
     above = client("projects.get_all", name="^blue$", only_fields=["id"])["projects"]
     assert (project["basename"], project["parent"], project["path"]) == ("nightly", above[0]["id"], [above[0]["id"]])
     assert client.refusal("projects.create", name="blue") == (400, 801)
     assert client.refusal("projects.create", name="/") == (400, 407)
     assert client.refusal("projects.create", name="a/" * 11) == (400, 409)
-    assert client("projects.update", project=made, description="d")["fields"]["description"] == "d"
-    assert client.refusal("projects.update", project=made, name="green/nightly") == (400, 408)
+    assert client("projects.update", project=nightly, description="d")["fields"]["description"] == "d"
+    assert client.refusal("projects.update", project=nightly, name="green/nightly") == (400, 408)
     assert client.refusal("projects.get_by_id", project="none") == (400, 401)
     client("projects.update", project=above[0]["id"], name="red")
-    assert [one["name"] for one in client("projects.get_all")["projects"]] == ["red", "red/nightly"]
+    assert [shown["name"] for shown in client("projects.get_all")["projects"]] == ["red", "red/nightly"]
 
 
 def test_a_project_goes_with_those_below(client: Client) -> None:
-    made = client("projects.create", name="blue/nightly")["id"]
-    above = client("projects.get_by_id", project=made)["project"]["parent"]
-    task = client.task(project=made)
+    project = client("projects.create", name="blue/nightly")["id"]
+    above = client("projects.get_by_id", project=project)["project"]["parent"]
+    task = client.task(project=project)
     assert client.refusal("projects.delete", project=above) == (400, 402)
-    told = client("projects.delete", project=above, force=True)
-    assert (told["deleted"], told["disassociated_tasks"]) == (2, 1)
+    answer = client("projects.delete", project=above, force=True)
+    assert (answer["deleted"], answer["disassociated_tasks"]) == (2, 1)
     assert "project" not in client.show(task)
-    assert client.refusal("projects.get_by_id", project=made) == (400, 401)
+    assert client.refusal("projects.get_by_id", project=project) == (400, 401)
     other = client("projects.create", name="other")["id"]
     client("models.create", name="net", uri="u", project=other)
     assert client.refusal("projects.delete", project=other) == (400, 405)
     assert client("tasks.move", ids=[task], project_name="green/deep")["updated"] == 1
-    assert [one["name"] for one in client("projects.get_all", name="green")["projects"]] == ["green", "green/deep"]
+    assert [shown["name"] for shown in client("projects.get_all", name="green")["projects"]] == ["green", "green/deep"]
 
 
 def test_a_model_of_a_task(client: Client) -> None:
     task = client.task()
-    made = client("models.create", name="net", uri="file:///a", labels={}, ready=False, task=task)
-    assert made["created"] is True
-    told = client("models.edit", model=made["id"], name="net-1", framework="PyTorch")
-    assert told["fields"]["framework"] == "PyTorch"
+    model = client("models.create", name="net", uri="file:///a", labels={}, ready=False, task=task)
+    assert model["created"] is True
+    answer = client("models.edit", model=model["id"], name="net-1", framework="PyTorch")
+    assert answer["fields"]["framework"] == "PyTorch"
     assert client("models.get_by_task_id", task=task)["model"]["name"] == "net-1"
-    client("models.add_or_update_metadata", model=made["id"], metadata=[{"key": "k", "type": "str", "value": "v"}])
-    shown = client("models.get_by_id", model=made["id"])["model"]
+    client("models.add_or_update_metadata", model=model["id"], metadata=[{"key": "k", "type": "str", "value": "v"}])
+    shown = client("models.get_by_id", model=model["id"])["model"]
     assert shown["metadata"] == {"k": {"key": "k", "type": "str", "value": "v"}}
     client("tasks.started", task=task)
     client("tasks.completed", task=task)
-    ready = client("models.set_ready", model=made["id"], publish_task=True)
+    ready = client("models.set_ready", model=model["id"], publish_task=True)
     assert ready["published_task"]["id"] == task
     assert client.show(task)["status"] == "published"
-    assert client.refusal("models.set_ready", model=made["id"]) == (400, 203)
-    assert client.refusal("models.delete", model=made["id"]) == (400, 206)
-    assert client("models.delete", model=made["id"], force=True)["deleted"] is True
-    assert client.refusal("models.get_by_id", model=made["id"]) == (400, 201)
+    assert client.refusal("models.set_ready", model=model["id"]) == (400, 203)
+    assert client.refusal("models.delete", model=model["id"]) == (400, 206)
+    assert client("models.delete", model=model["id"], force=True)["deleted"] is True
+    assert client.refusal("models.get_by_id", model=model["id"]) == (400, 201)
     assert client.refusal("models.create", name="ab") == (400, 800)
     linked = client("models.update_for_task", task=task, uri="file:///b", name="best")
     assert linked["created"] is True
@@ -315,8 +317,12 @@ def test_a_queue_gives_what_waits_longest(client: Client) -> None:
     queue = client("queues.create", name="gpu")["id"]
     tasks = [client.task(), client.task()]
     for task in tasks:
-        told = client("tasks.enqueue", task=task, queue_name="gpu")
-        assert (told["queued"], told["fields"]["status"], told["fields"]["execution.queue"]) == (1, "queued", queue)
+        answer = client("tasks.enqueue", task=task, queue_name="gpu")
+        assert (answer["queued"], answer["fields"]["status"], answer["fields"]["execution.queue"]) == (
+            1,
+            "queued",
+            queue,
+        )
     assert client("tasks.dequeue", task=tasks[0])["dequeued"] == 1
     assert client("queues.get_next_task", queue=queue)["entry"]["task"] == tasks[1]
     assert client("queues.get_next_task", queue=queue) == {}

@@ -65,7 +65,7 @@ class Watched:
         if self.trouble is not None:
             raise self.trouble
         taken = self._over.ingest_parsed(source, records)
-        self.seen.put((source, [json.loads(one.encode()) for one in records]))
+        self.seen.put((source, [json.loads(record.encode()) for record in records]))
         return taken
 
     def dropped(self, reason: str, events: int) -> None:
@@ -120,9 +120,11 @@ def test_a_call_and_its_answer_pass_unchanged(tee: Tee) -> None:
     assert got.headers.get_list("set-cookie") == ["a=1; Path=/", "b=2"]
     ((method, path, headers, body),) = tee.upstream.asked
     assert (method, path, body) == ("GET", "/base/v2.23/projects.get_all?a=%2F&b=1", b'{"method":"get"}')
-    told = {name.lower(): value for name, value in headers}
-    assert {name.lower(): told[name.lower()] for name in sent} == {name.lower(): value for name, value in sent.items()}
-    assert told["content-length"] == "16"
+    forwarded = {name.lower(): value for name, value in headers}
+    assert {name.lower(): forwarded[name.lower()] for name in sent} == {
+        name.lower(): value for name, value in sent.items()
+    }
+    assert forwarded["content-length"] == "16"
 
 
 def test_headers_of_the_connection_stay_on_it(tee: Tee) -> None:
@@ -156,7 +158,7 @@ def test_a_batch_is_read_line_by_line_and_a_packed_answer_unpacked(tee: Tee) -> 
     got = tee.client.post("/v2.23/events.add_batch", content=lines, headers=headers)
     assert got.json() == {"data": {"added": 2}}
     _, (record,) = tee.gateway.next()
-    assert [one["value"] for one in record["body"]["events"]] == [0.5, None]
+    assert [event["value"] for event in record["body"]["events"]] == [0.5, None]
     assert record["resp"] == {"data": {"added": 2}}
     assert dict(tee.upstream.asked[0][2])["accept-encoding"] == "gzip;q=1"  # no coding that could not be read
 
@@ -215,12 +217,12 @@ def test_answers_come_in_pieces_as_the_server_makes_them(watched: Watched) -> No
     more = threading.Event()
 
     async def pieces(request: Request) -> Response:
-        async def made() -> AsyncIterator[bytes]:
+        async def slowly() -> AsyncIterator[bytes]:
             yield b"first"
             await run_in_threadpool(more.wait, 20)
             yield b"second"
 
-        return StreamingResponse(made())
+        return StreamingResponse(slowly())
 
     upstream = Starlette(routes=[Route("/{path:path}", pieces)])
     with (
@@ -228,21 +230,21 @@ def test_answers_come_in_pieces_as_the_server_makes_them(watched: Watched) -> No
         teeing(url, watched) as client,
         client.stream("GET", "/v2.9/events.download_task_log") as got,
     ):
-        found = got.iter_raw()
-        assert next(found) == b"first"  # while the server still makes the rest
+        chunks = got.iter_raw()
+        assert next(chunks) == b"first"  # while the server still makes the rest
         more.set()
-        assert next(found) == b"second"
+        assert next(chunks) == b"second"
 
 
 def test_bodies_go_on_as_they_come(watched: Watched) -> None:
     begun = threading.Event()
 
     async def takes(request: Request) -> Response:
-        found = b""
+        body = b""
         async for chunk in request.stream():
-            found += chunk
+            body += chunk
             begun.set()
-        return Response(found)
+        return Response(body)
 
     def body() -> Iterator[bytes]:
         yield b"first"

@@ -41,8 +41,8 @@ BETTER = {
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = SqliteStore(tmp_path_factory.mktemp("store") / "store.db")
     service = Service(*parts(store), COMPANY, app.now_ms, time.monotonic)
-    with running(app.create(service, Access({KEY: SECRET}, b"k" * 32), clearml.ENDPOINTS)) as found:
-        yield found
+    with running(app.create(service, Access({KEY: SECRET}, b"k" * 32), clearml.ENDPOINTS)) as address:
+        yield address
     store.close()
 
 
@@ -50,7 +50,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_every_recorded_call_is_answered_as_it_was(url: str, path: Path) -> None:
     transcript, name = Transcript(path), path.name.partition(".")[0]
     assert transcript.calls
-    found: dict[tuple[str, int], list[str]] = {}
+    deviations: dict[tuple[str, int], list[str]] = {}
     with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client:
         login = client.post("/auth.login", headers={"Authorization": f"Basic {CREDENTIALS}"})
         token = login.json()["data"]["token"]
@@ -58,14 +58,14 @@ def test_every_recorded_call_is_answered_as_it_was(url: str, path: Path) -> None
         for call in transcript.calls:
             client.cookies.clear()  # a call has what was recorded of it, and nothing else
             if differences := transcript.differences(client, call, CREDENTIALS, token):
-                found[name, call.n] = differences[:3]
-    assert found.keys() == {one for one in BETTER if one[0] == name}, found
+                deviations[name, call.n] = differences[:3]
+    assert deviations.keys() == {place for place in BETTER if place[0] == name}, deviations
 
 
 def test_what_is_better_is_told_in_the_docs() -> None:
-    told = (Path(__file__).parents[2] / "docs" / "clearml.md").read_text()
-    assert "`type` that is no text" in told
-    assert "a body that is JSON and no object" in told
+    documented = (Path(__file__).parents[2] / "docs" / "clearml.md").read_text()
+    assert "`type` that is no text" in documented
+    assert "a body that is JSON and no object" in documented
 
 
 @pytest.mark.parametrize(

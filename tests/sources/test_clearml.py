@@ -42,20 +42,20 @@ def closed(events: list[AnyEvent]) -> list[Closed]:
     roots: dict[str, list[AnyEvent]] = defaultdict(list)
     for event in events:
         roots[event.run.root].append(event)
-    return [one for some in roots.values() for one in close_all(some)[0]]
+    return [attempt for some in roots.values() for attempt in close_all(some)[0]]
 
 
 def ends(events: list[AnyEvent]) -> list[tuple[str, int, str]]:
-    return [(one.attempt.run.name, one.attempt.run.attempt, one.outcome) for one in closed(events)]
+    return [(ended.attempt.run.name, ended.attempt.run.attempt, ended.outcome) for ended in closed(events)]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_records_become_the_reviewed_events(case: str) -> None:
-    found = decoded(lines(case))
+    events = decoded(lines(case))
     path = GOLDEN / case / "events.jsonl"
     if WRITE:
-        path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in found))
-    assert found == [msgspec.json.decode(line, type=AnyEvent) for line in path.read_bytes().splitlines()]
+        path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+    assert events == [msgspec.json.decode(line, type=AnyEvent) for line in path.read_bytes().splitlines()]
 
 
 def test_each_way_that_a_task_ends() -> None:
@@ -71,7 +71,7 @@ def test_each_way_that_a_task_ends() -> None:
 
 
 def test_a_failure_keeps_its_text_and_a_transition_the_servers_time() -> None:
-    (failing,) = [one.attempt for one in closed(decoded(lines("flows"))) if one.attempt.run.name == "failing"]
+    (failing,) = [ended.attempt for ended in closed(decoded(lines("flows"))) if ended.attempt.run.name == "failing"]
     assert failing.error is not None
     assert (failing.error.type, failing.error.message, failing.error.kind) == ("Exception", "Exception boom", "user")
     assert failing.end == 1_795_220_729_747_311_000
@@ -79,9 +79,9 @@ def test_a_failure_keeps_its_text_and_a_transition_the_servers_time() -> None:
 
 
 def test_traffic_as_it_went_over_the_wire_tells_the_same() -> None:
-    told = {event.id: event for event in decoded(lines("sys_exit"))}
+    recorded = {event.id: event for event in decoded(lines("sys_exit"))}
     wire = {event.id: event for event in decoded(lines("wire"))}
-    for id_, event in told.items():
+    for id_, event in recorded.items():
         if isinstance(event, Log):
             assert wire[id_] == event
     assert [event.phase for event in wire.values() if isinstance(event, PhaseChange)] == [
@@ -108,16 +108,16 @@ def test_any_order_and_any_repeats_of_records_are_the_same_trace(order: random.R
 
 
 def encoded(events: list[AnyEvent]) -> list[bytes]:
-    made = sorted(closed(events), key=lambda one: (one.attempt.run.id, one.attempt.run.attempt))
-    return [msgspec.json.encode(one) for one in made]
+    attempts = sorted(closed(events), key=lambda ended: (ended.attempt.run.id, ended.attempt.run.attempt))
+    return [msgspec.json.encode(ended) for ended in attempts]
 
 
 def test_ids_are_unique_and_depend_on_the_content_alone() -> None:
     for case in CASES:
-        found = decoded(lines(case))
-        unique = {event.id: event for event in found}
-        assert len(unique) == len(found) or case == "wire"
-        assert decoded(lines(case)) == found
+        events = decoded(lines(case))
+        unique = {event.id: event for event in events}
+        assert len(unique) == len(events) or case == "wire"
+        assert decoded(lines(case)) == events
 
 
 # --- any record ------------------------------------------------------------------------------------------------------
@@ -166,5 +166,5 @@ CAPTURED = [CORPUS / "clearml" / "online" / f"{name}.jsonl" for name in ("train"
 def test_every_captured_call_is_decoded(path: Path) -> None:
     for line in path.read_bytes().splitlines():
         endpoint = json.loads(line)["endpoint"]
-        found = decode(line)
-        assert bool(found) == tells_of_runs(endpoint)
+        events = decode(line)
+        assert bool(events) == tells_of_runs(endpoint)

@@ -49,8 +49,8 @@ def test_a_series_of_a_batch_is_its_last_value_and_how_many_there_were() -> None
 
 def test_the_same_batch_again_is_the_same_events_and_another_is_not() -> None:
     first, again, other = batch(point(1, 0.5)), batch(point(1, 0.5)), batch(point(1, 0.75))
-    assert [one.id for one in first] == [one.id for one in again]
-    assert not {one.id for one in first} & {one.id for one in other}
+    assert [event.id for event in first] == [event.id for event in again]
+    assert not {event.id for event in first} & {event.id for event in other}
 
 
 @pytest.mark.parametrize("value", [None, "1.5", True, [1], float("nan"), float("inf")])
@@ -60,7 +60,7 @@ def test_what_is_no_number_is_no_point_and_costs_no_other(value: Any) -> None:
         with pytest.raises(DecodeError):
             decode(record)  # no JSON: the gateway's own API and tee write null
     else:
-        assert [one.value for one in decode(record) if isinstance(one, Stat)] == [1.0, 1]
+        assert [event.value for event in decode(record) if isinstance(event, Stat)] == [1.0, 1]
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_lines_keep_time_level_and_worker_and_repeats_in_a_batch_stay() -> None:
         "worker": "w",
         "timestamp": 1_790_000_000_001,
     }
-    one, two = batch(line, line)
-    assert isinstance(one, Log)
-    assert (one.message, one.severity, one.time) == ("a\rb\nc", 17, 1_790_000_000_001_000_000)
-    assert (one.attributes, one.logger) == ({"clearml.worker": "w"}, "clearml.console")
-    assert one.id != two.id
-    assert [event.id for event in batch(line)] == [one.id]
+    first, two = batch(line, line)
+    assert isinstance(first, Log)
+    assert (first.message, first.severity, first.time) == ("a\rb\nc", 17, 1_790_000_000_001_000_000)
+    assert (first.attributes, first.logger) == ({"clearml.worker": "w"}, "clearml.console")
+    assert first.id != two.id
+    assert [event.id for event in batch(line)] == [first.id]
     (long,) = batch({"type": "log", "task": "t", "msg": "x" * (LONGEST_LINE + 1)}, worker="w-2")
     assert isinstance(long, Log)
     assert (len(long.message), long.attributes["clearml.log.length"]) == (LONGEST_LINE, LONGEST_LINE + 1)
@@ -108,12 +108,12 @@ def test_plots_images_and_vectors_are_reports() -> None:
         {**common, "type": "training stats vector", "values": [1, 2.5]},
         {**common, "type": "plot", "plot_str": "x" * (LONGEST_CONTENT + 1)},
     )
-    found = [
-        (one.name, one.media_type, one.uri, one.content, one.step)
-        for one in (plot, image, vector, large)
-        if isinstance(one, Report)
+    reports = [
+        (sent.name, sent.media_type, sent.uri, sent.content, sent.step)
+        for sent in (plot, image, vector, large)
+        if isinstance(sent, Report)
     ]
-    assert found == [
+    assert reports == [
         ("m/v", "application/vnd.plotly.v1+json", "", '{"data": []}', 3),
         ("m/v", "image/png", "http://files/a.png?x=1", "", 3),
         ("m/v", "application/json", "", "[1,2.5]", 3),
@@ -132,13 +132,13 @@ def test_what_the_server_refused_of_a_batch_is_told() -> None:
 
 def test_one_plain_object_is_a_batch_too() -> None:
     alone = decode(call("events.add", point(1, 1.0)))
-    assert [one.name for one in alone if isinstance(one, Stat)] == ["loss/train", COUNT]
+    assert [event.name for event in alone if isinstance(event, Stat)] == ["loss/train", COUNT]
     assert [event.run for event in decode(call("events.add_batch", point(1, 1.0)))] == [event.run for event in alone]
 
 
 def at(second: int, endpoint: str, status: str) -> bytes:
-    told = {"status": status, "status_changed": f"2026-11-21T00:00:{second:02}.5"}
-    return call(endpoint, {"task": "t", "name": "n"}, {"id": "t", "fields": told})
+    fields = {"status": status, "status_changed": f"2026-11-21T00:00:{second:02}.5"}
+    return call(endpoint, {"task": "t", "name": "n"}, {"id": "t", "fields": fields})
 
 
 STOPPED = [at(1, "tasks.enqueue", "queued"), at(2, "tasks.started", "in_progress"), at(3, "tasks.stopped", "stopped")]
@@ -165,9 +165,9 @@ def test_a_reset_before_the_start_is_no_attempt_and_one_while_it_runs_ends_it() 
 
 
 def test_a_parent_groups_and_a_clone_follows() -> None:
-    (made,) = decode(call("tasks.create", {"name": "step", "parent": "p", "tags": ["a", "b"]}, {"id": "t"}))
-    assert made.links == (Link("launched_by", "p", "task", "p"),)
-    assert (made.run.root, made.run.parent, made.attributes["clearml.task.tags"]) == ("t", None, "a,b")
+    (created,) = decode(call("tasks.create", {"name": "step", "parent": "p", "tags": ["a", "b"]}, {"id": "t"}))
+    assert created.links == (Link("launched_by", "p", "task", "p"),)
+    assert (created.run.root, created.run.parent, created.attributes["clearml.task.tags"]) == ("t", None, "a,b")
     (clone,) = decode(call("tasks.clone", {"task": "o", "new_task_name": "c", "new_task_parent": "p"}, {"id": "t"}))
     assert clone.links == (Link("launched_by", "p", "task", "p"), Link("follows", "o", "task", "o"))
     assert clone.run.name == "c"
@@ -175,20 +175,20 @@ def test_a_parent_groups_and_a_clone_follows() -> None:
 
 def test_a_call_for_many_tasks_tells_of_those_that_were_done() -> None:
     done = {"succeeded": [{"id": "a", "fields": {"status": "stopped"}}, {"id": "b"}], "failed": [{"id": "c"}]}
-    found = decode(call("tasks.stopped_many", {"ids": ["a", "b", "c"]}, done))
-    assert [(event.run.id, event.phase) for event in found if isinstance(event, PhaseChange)] == [
+    events = decode(call("tasks.stopped_many", {"ids": ["a", "b", "c"]}, done))
+    assert [(event.run.id, event.phase) for event in events if isinstance(event, PhaseChange)] == [
         ("a", "cancelled"),
         ("b", "cancelled"),
     ]
 
 
 def test_other_calls_for_several_tasks_are_logs_of_each() -> None:
-    found = decode(call("tasks.archive", {"tasks": ["a", "b"], "status_reason": "old"}))
-    assert [(event.run.id, event.message) for event in found if isinstance(event, Log)] == [
+    events = decode(call("tasks.archive", {"tasks": ["a", "b"], "status_reason": "old"}))
+    assert [(event.run.id, event.message) for event in events if isinstance(event, Log)] == [
         ("a", "tasks.archive: status_reason"),
         ("b", "tasks.archive: status_reason"),
     ]
-    assert len({event.id for event in found}) == 2
+    assert len({event.id for event in events}) == 2
 
 
 def test_a_task_that_was_made_without_a_name_for_it_is_refused() -> None:
@@ -198,9 +198,9 @@ def test_a_task_that_was_made_without_a_name_for_it_is_refused() -> None:
 
 def test_artifacts_and_models_are_reports_of_their_task() -> None:
     artifact = {"key": "weights", "type": "pickle", "uri": "s3://b/w", "content_size": 3}
-    (one,) = decode(call("tasks.add_or_update_artifacts", {"task": "t", "artifacts": [artifact]}))
-    assert isinstance(one, Report)
-    assert (one.name, one.uri, one.attributes) == (
+    (report,) = decode(call("tasks.add_or_update_artifacts", {"task": "t", "artifacts": [artifact]}))
+    assert isinstance(report, Report)
+    assert (report.name, report.uri, report.attributes) == (
         "weights",
         "s3://b/w",
         {"clearml.artifact.type": "pickle", "clearml.artifact.size": 3},
@@ -219,10 +219,10 @@ def test_inputs_and_secrets_stay_outside() -> None:
     }
     line = {"type": "log", "task": "t", "msg": "password=canary-3 done"}
     records = [call("tasks.edit", body), call("events.add_batch", {"events": [line]})]
-    found = decode_records("clearml", decode, [Record(one) for one in records]).events
-    told = b"".join(map(msgspec.json.encode, found))
-    assert b"canary" not in told
-    edit, log = found
+    events = decode_records("clearml", decode, [Record(body) for body in records]).events
+    encoded = b"".join(map(msgspec.json.encode, events))
+    assert b"canary" not in encoded
+    edit, log = events
     assert isinstance(edit, Log)
     assert isinstance(log, Log)
     assert (edit.message, log.message) == ("tasks.edit: hyperparams, name, script", "password=[redacted] done")
@@ -248,8 +248,8 @@ def test_the_source_is_found_by_its_name() -> None:
 
 
 def test_a_call_that_left_the_status_as_it_was_is_no_phase() -> None:
-    (told,) = decode(call("tasks.dequeue", {"task": "t"}, {"dequeued": 1, "updated": 0, "fields": {}}))
-    assert isinstance(told, Log)
+    (event,) = decode(call("tasks.dequeue", {"task": "t"}, {"dequeued": 1, "updated": 0, "fields": {}}))
+    assert isinstance(event, Log)
     (back,) = decode(call("tasks.dequeue", {"task": "t"}, {"updated": 1, "fields": {"status": "stopped"}}))
     assert isinstance(back, PhaseChange)
     assert (back.phase, back.native) == ("cancelled", "stopped")

@@ -95,13 +95,13 @@ def test_secrets_are_redacted_in_events_kept_bytes_and_dead_letters() -> None:
 
 
 def test_the_bytes_of_a_call_are_made_only_where_they_are_stored() -> None:
-    made: list[bytes] = []
+    encoded: list[bytes] = []
 
     def encode() -> bytes:
-        made.append(b"{}")
-        return made[-1]
+        encoded.append(b"{}")
+        return encoded[-1]
 
     decode_parsed("clearml", [ParsedRecord(lambda: [], encode)], keep=True)
-    assert made == []
+    assert encoded == []
     batch = decode_parsed("clearml", [ParsedRecord(lambda: [][0], encode)])
-    assert [letter.record for letter in batch.dead] == made == [b"{}"]
+    assert [letter.record for letter in batch.dead] == encoded == [b"{}"]

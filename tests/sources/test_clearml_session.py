@@ -22,47 +22,49 @@ POINT = {"type": "training_stats_scalar", "task": "offline-1", "metric": "m", "v
 
 
 def zipped(path: Path, members: dict[str, bytes]) -> str:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            made.writestr(name, content)
+            archive.writestr(name, content)
     return str(path)
 
 
 def session(path: Path, *more: tuple[str, bytes]) -> str:
-    return zipped(path, {one.name: one.read_bytes() for one in sorted(GOLDEN.iterdir())} | dict(more))
+    return zipped(path, {file.name: file.read_bytes() for file in sorted(GOLDEN.iterdir())} | dict(more))
 
 
 def events(parts: Iterable[Part]) -> list[AnyEvent]:
-    found = list(parts)
-    assert not [part for part in found if part.reason]
-    return [event for part in found for event in decode(part.body)]
+    decoded = list(parts)
+    assert not [part for part in decoded if part.reason]
+    return [event for part in decoded for event in decode(part.body)]
 
 
 def test_a_session_is_one_run_without_an_outcome(tmp_path: Path) -> None:
-    found = events(records(session(tmp_path / "s.zip")))
-    ((one,), rest) = close_all(found)
+    decoded = events(records(session(tmp_path / "s.zip")))
+    ((attempt,), rest) = close_all(decoded)
     assert rest == []
-    assert (one.attempt.run.id, one.attempt.run.name, one.outcome) == (TASK, "corpus offline", "")
-    assert one.attempt.native == "offline"
-    assert one.attempt.start == 1_795_220_165_035_000_000  # its first line
-    assert one.attempt.attributes["clearml.project.name"] == "otel/demo"
-    points = {stat.name: stat.attributes.get("clearml.count") for stat in one.attempt.stats}
+    assert (attempt.attempt.run.id, attempt.attempt.run.name, attempt.outcome) == (TASK, "corpus offline", "")
+    assert attempt.attempt.native == "offline"
+    assert attempt.attempt.start == 1_795_220_165_035_000_000  # its first line
+    assert attempt.attempt.attributes["clearml.project.name"] == "otel/demo"
+    points = {stat.name: stat.attributes.get("clearml.count") for stat in attempt.attempt.stats}
     assert points["loss/train"] == 31
-    assert any("hello from stdout" in log.message for log in one.attempt.logs)
+    assert any("hello from stdout" in log.message for log in attempt.attempt.logs)
 
 
 def test_events_of_models_are_kept_with_the_task(tmp_path: Path) -> None:
-    found = events(records(session(tmp_path / "s.zip")))
-    models = [one for one in found if isinstance(one, Stat) and "clearml.model.id" in one.attributes]
-    assert {one.name: one.value for one in models} == {"mloss/x": 0.5, "Summary/msv": 4.2}
-    assert {one.run.id for one in models} == {TASK}
+    decoded = events(records(session(tmp_path / "s.zip")))
+    models = [event for event in decoded if isinstance(event, Stat) and "clearml.model.id" in event.attributes]
+    assert {event.name: event.value for event in models} == {"mloss/x": 0.5, "Summary/msv": 4.2}
+    assert {event.run.id for event in models} == {TASK}
 
 
 def test_paths_of_the_machine_become_those_inside_the_session(tmp_path: Path) -> None:
-    found = [one for one in events(records(session(tmp_path / "s.zip"))) if isinstance(one, Report) and one.uri]
-    assert found
-    assert not [one.uri for one in found if one.uri.startswith("/")]
-    assert "data/otel/demo/corpus offline." + TASK + "/artifacts/art/art.json" in {one.uri for one in found}
+    reports = [
+        event for event in events(records(session(tmp_path / "s.zip"))) if isinstance(event, Report) and event.uri
+    ]
+    assert reports
+    assert not [report.uri for report in reports if report.uri.startswith("/")]
+    assert "data/otel/demo/corpus offline." + TASK + "/artifacts/art/art.json" in {report.uri for report in reports}
 
 
 def test_a_folder_tells_the_same_as_its_zip(tmp_path: Path) -> None:
@@ -72,15 +74,15 @@ def test_a_folder_tells_the_same_as_its_zip(tmp_path: Path) -> None:
 
 
 def test_the_script_and_its_inputs_stay_outside() -> None:
-    told = json.dumps([str(one) for one in events(records(str(GOLDEN)))])
-    assert "canary" not in told
-    assert '"lr"' not in told
+    text = json.dumps([str(event) for event in events(records(str(GOLDEN)))])
+    assert "canary" not in text
+    assert '"lr"' not in text
 
 
 def test_files_may_be_missing(tmp_path: Path) -> None:
     line = json.dumps([POINT | {"timestamp": 1_790_000_000_000}]).encode()
     alone = events(records(zipped(tmp_path / "a.zip", {"metrics.jsonl": line})))
-    assert [one.run.id for one in alone] == ["offline-1", "offline-1"]
+    assert [event.run.id for event in alone] == ["offline-1", "offline-1"]
     (begun,) = events(records(zipped(tmp_path / "b.zip", {"task.json": b'{"id": "offline-2", "name": "n"}'})))
     assert isinstance(begun, PhaseChange)
     assert (begun.phase, begun.run.id) == ("running", "offline-2")
@@ -147,6 +149,6 @@ def test_a_zip_of_too_many_files_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_lines_are_logs_with_the_tasks_trace() -> None:
-    found = [one for one in events(records(str(GOLDEN))) if isinstance(one, Log)]
-    assert {one.run.root for one in found} == {TASK}
-    assert {one.severity for one in found} >= {9, 17}
+    logs = [event for event in events(records(str(GOLDEN))) if isinstance(event, Log)]
+    assert {log.run.root for log in logs} == {TASK}
+    assert {log.severity for log in logs} >= {9, 17}

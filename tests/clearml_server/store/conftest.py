@@ -12,6 +12,6 @@ from otel_events.clearml_server.store import SqliteStore
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    made = SqliteStore(tmp_path / "store.db")
-    yield made
-    made.close()
+    opened = SqliteStore(tmp_path / "store.db")
+    yield opened
+    opened.close()

@@ -33,7 +33,7 @@ _values = st.one_of(st.integers(-5, 5), st.floats(-1e6, 1e6), st.sampled_from([0
 _times = st.one_of(st.integers(0, 50), st.floats(0, 50)).map(lambda ms: NOW + ms)
 
 
-def _made(kind: str, *parts: dict[str, Any]) -> Event:
+def _built(kind: str, *parts: dict[str, Any]) -> Event:
     event: Event = {"type": kind, "task": TASK.id}
     for part in parts:
         event |= part
@@ -45,24 +45,24 @@ def _with(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
 
 
 scalars = st.builds(
-    lambda *parts: _made(SCALAR, *parts),
+    lambda *parts: _built(SCALAR, *parts),
     _with(metric=_names, variant=_names, value=st.one_of(_values, st.none()), timestamp=_times),
     _iter_field,
     st.sampled_from([{}, {"extra": {"deep": [1, None]}}, {"worker": "w2"}]),
 )
 images = st.builds(
-    lambda *parts: _made(IMAGE, *parts),
+    lambda *parts: _built(IMAGE, *parts),
     _with(metric=_names, variant=_names, url=st.sampled_from(["u1", "u2"]), timestamp=_times),
     _iter_field,
     st.sampled_from([{}, {"key": "k"}, {"key": ""}]),
 )
 plots = st.builds(
-    lambda *parts: _made(PLOT, *parts),
+    lambda *parts: _built(PLOT, *parts),
     _with(metric=_names, variant=_names, plot_str=st.sampled_from(["", "{}", "x" * 5000]), timestamp=_times),
     _iter_field,
 )
 lines = st.builds(
-    lambda *parts: _made(LOG, *parts),
+    lambda *parts: _built(LOG, *parts),
     _with(msg=st.text(max_size=5), timestamp=_times),
     st.sampled_from([{}, {"iter": 3}]),
 )
@@ -99,7 +99,7 @@ def key(event: Event) -> tuple[Any, ...]:
     return (back["type"], back["metric"], back["variant"], iteration, back.get("key"))
 
 
-def kept(sent: Iterable[Event]) -> list[Event]:
+def stored(sent: Iterable[Event]) -> list[Event]:
     """What is there after all of them: the last of each key, every log line."""
     last: dict[Any, Event] = {}
     for number, event in enumerate(sent):

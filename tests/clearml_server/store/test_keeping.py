@@ -134,8 +134,8 @@ def test_the_file_has_a_limit_and_says_so(tmp_path: Path) -> None:
     batches = (store.events.add(points(f"t{batch}", 1_000), worker="w", now_ms=NOW) for batch in range(1000))
     with pytest.raises(StoreError, match="nothing of this batch was kept"):
         list(batches)
-    kept = counts(store, *(f"t{n}" for n in range(1000)))
-    assert set(kept) == {0, 1000}
+    stored = counts(store, *(f"t{n}" for n in range(1000)))
+    assert set(stored) == {0, 1000}
     keeper = Keeper(store.retention, Limits(max_bytes=100_000), now_ms=lambda: NOW)
     while keeper.step():
         pass
@@ -216,15 +216,15 @@ def test_kill_9_loses_nothing_that_was_added_and_leaves_no_half_batch(tmp_path: 
     process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process:
-        told = -1
+        last_added = -1
         for line in process.stdout:
-            told = int(line)
-            if told == 12:
+            last_added = int(line)
+            if last_added == 12:
                 process.kill()
     store = SqliteStore(path)
-    found = counts(store, *(f"t{n}" for n in range(told + 2)))
-    assert found[: told + 1] == [50] * (told + 1)
-    assert found[told + 1] in (0, 50)
+    stored = counts(store, *(f"t{n}" for n in range(last_added + 2)))
+    assert stored[: last_added + 1] == [50] * (last_added + 1)
+    assert stored[last_added + 1] in (0, 50)
     store.close()
 
 
@@ -235,9 +235,9 @@ def test_documents(store: SqliteStore) -> None:
     store.documents.put("task", "b", {"id": "b", "project": "q", "n": 2})
     assert store.documents.get("task", "b") == {"id": "b", "project": "q", "n": 2}
     assert store.documents.get("task", "zz") is None
-    assert [found["id"] for found in store.documents.find("task")] == ["b", "a"]
-    assert [found["id"] for found in store.documents.find("task", where={"project": "p"})] == ["a"]
-    assert [found["id"] for found in store.documents.find("task", where={"n": None})] == ["a"]
+    assert [document["id"] for document in store.documents.find("task")] == ["b", "a"]
+    assert [document["id"] for document in store.documents.find("task", where={"project": "p"})] == ["a"]
+    assert [document["id"] for document in store.documents.find("task", where={"n": None})] == ["a"]
     assert store.documents.find("task", ids=["a", "zz"], where={"project": "q"}) == []
     assert store.documents.change("task", "b", lambda task: task | {"n": task["n"] + 1}) == {
         "id": "b",

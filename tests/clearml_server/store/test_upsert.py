@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events.clearml_server.store import LOG, SCALAR, Owner, SqliteStore, Summary
-from tests.clearml_server.store.naive import NOW, TASK, events, fresh, kept, key, returned, scalars
+from tests.clearml_server.store.naive import NOW, TASK, events, fresh, key, returned, scalars, stored
 
 Event = dict[str, Any]
 
@@ -18,13 +18,13 @@ Event = dict[str, Any]
 def everything(store: SqliteStore) -> list[Event]:
     series = store.events.series([TASK])
     page = store.events.page(series, limit=100_000)
-    assert page.total == len(page.events) == sum(one.events for one in series)
+    assert page.total == len(page.events) == sum(s.events for s in series)
     return page.events
 
 
-def canonical(found: list[Event]) -> list[str]:
+def canonical(events: list[Event]) -> list[str]:
     dropped = ("@timestamp", "model_event")
-    return sorted(json.dumps({n: e[n] for n in e if n not in dropped}, sort_keys=True) for e in found)
+    return sorted(json.dumps({n: e[n] for n in e if n not in dropped}, sort_keys=True) for e in events)
 
 
 @given(st.lists(st.lists(events, max_size=8), max_size=6))
@@ -32,19 +32,19 @@ def test_what_is_read_is_the_last_of_each_key_and_every_line(batches: list[list[
     with fresh() as store:
         for batch in batches:
             assert store.events.add(batch, worker="w", now_ms=NOW).added == len(batch)
-        assert canonical(everything(store)) == canonical(kept([event for batch in batches for event in batch]))
+        assert canonical(everything(store)) == canonical(stored([event for batch in batches for event in batch]))
 
 
 @given(st.lists(scalars, max_size=12), st.integers(1, 12))
 def test_batches_make_no_difference_to_events_and_counts(sent: list[Event], size: int) -> None:
-    with fresh() as one, fresh() as many:
-        one.events.add(sent, worker="w", now_ms=NOW)
+    with fresh() as single, fresh() as many:
+        single.events.add(sent, worker="w", now_ms=NOW)
         for start in range(0, len(sent), size):
             many.events.add(sent[start : start + size], worker="w", now_ms=NOW)
-        assert canonical(everything(one)) == canonical(everything(many))
+        assert canonical(everything(single)) == canonical(everything(many))
         fields = [
             [(s.metric, s.variant, s.events, s.top, s.time) for s in store.events.series([TASK])]
-            for store in (one, many)
+            for store in (single, many)
         ]
         assert fields[0] == fields[1]
 
@@ -60,9 +60,9 @@ def test_statistics_are_of_every_value_received(batches: list[list[Event]]) -> N
                 received.setdefault((event["metric"], event["variant"]), []).append(
                     (returned(event).get("iter") or 0, _stored(event["value"]))
                 )
-        found = {(s.metric, s.variant): s.stats for s in store.events.series([TASK], (SCALAR,)) if s.stats}
-        assert found.keys() == received.keys()
-        for name, stats in found.items():
+        statistics = {(s.metric, s.variant): s.stats for s in store.events.series([TASK], (SCALAR,)) if s.stats}
+        assert statistics.keys() == received.keys()
+        for name, stats in statistics.items():
             values = [value for _, value in received[name]]
             assert (stats.min, stats.max, stats.count) == (min(values), max(values), len(values))
             assert (stats.first_iter, stats.value_iter) == (min(received[name])[0], max(received[name])[0])
@@ -88,7 +88,7 @@ def test_a_model_and_a_task_of_one_id_are_two(store: SqliteStore) -> None:
     point = {"type": SCALAR, "task": "t", "metric": "m", "variant": "v", "iter": 1, "timestamp": NOW}
     store.events.add([point | {"value": 1}, point | {"value": 2, "model_event": True}], worker="w", now_ms=NOW)
     [task], [model] = store.events.series([TASK]), store.events.series([Owner("t", model=True)])
-    assert [store.events.page([one]).events[0]["value"] for one in (task, model)] == [1, 2]
+    assert [store.events.page([series]).events[0]["value"] for series in (task, model)] == [1, 2]
 
 
 def test_the_summary_of_a_task(store: SqliteStore) -> None:
@@ -194,9 +194,9 @@ def test_a_large_plot_comes_back_whole_with_its_links(store: SqliteStore) -> Non
     text = json.dumps({"layout": {"images": [{"source": "https://files/x.png"}]}, "data": list(range(100_000))})
     plot = {"type": "plot", "task": "t", "metric": "p", "variant": "v", "iter": 1, "plot_str": text, "timestamp": NOW}
     store.events.add([plot], worker="w", now_ms=NOW)
-    [found] = store.events.reports(store.events.series([TASK]))
-    assert found["plot_str"] == text
-    assert (found["plot_len"], found["source_urls"]) == (len(text), ["https://files/x.png"])
+    [report] = store.events.reports(store.events.series([TASK]))
+    assert report["plot_str"] == text
+    assert (report["plot_len"], report["source_urls"]) == (len(text), ["https://files/x.png"])
 
 
 def test_times_and_workers_that_are_missing_are_filled_in(store: SqliteStore) -> None:
