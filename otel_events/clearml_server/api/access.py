@@ -32,6 +32,8 @@ ALGORITHM = "HS256"
 
 
 class User(msgspec.Struct, frozen=True):
+    """The caller of a request."""
+
     id: str
     name: str
 
@@ -88,6 +90,7 @@ class Access:
         except (binascii.Error, UnicodeDecodeError, ValueError):
             key, colon, secret = "", "", ""
         expected = self._credentials.get(key, "") if self._credentials else secret
+        # Compared in constant time, so that answers do not tell how much of a secret was right.
         same = hmac.compare_digest(secret.encode(), expected.encode())
         if not (key and colon and secret and expected and same):
             raise ApiError(401, 22, "Unauthorized (invalid credentials) (failed to locate provided credentials)")

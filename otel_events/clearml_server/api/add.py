@@ -29,10 +29,12 @@ _TYPES = frozenset(TYPES)
 
 
 def add(service: Service, call: Call) -> Mapping[str, Any]:
+    """Store one event, or one for each line."""
     return _add(service, call, [call.data] if call.lines is None else call.lines)
 
 
 def add_batch(service: Service, call: Call) -> Mapping[str, Any]:
+    """Store one event for each line; ApiError 400/17 for an empty batch."""
     lines = call.lines if call.lines is not None else [call.data] if call.data else []
     if not lines:
         raise ApiError(400, 17, "Batch request contains no items")

@@ -63,6 +63,7 @@ class Api:
         self._budget = Budget(limits.in_flight)
 
     async def handle(self, request: Request) -> Response:
+        """The answer to a request; errors of the API are answered in the envelope too."""
         at: wire.Target | None = None
         row: Endpoint | None = None
         try:

@@ -31,6 +31,7 @@ class ApiError(Exception):
 
 
 def failed_validation(detail: str) -> ApiError:
+    """The error for a field that breaks the endpoint's rules."""
     return ApiError(400, 12, f"Validation error ({detail})")
 
 
@@ -40,10 +41,12 @@ def invalid_task(*ids: str) -> ApiError:
 
 
 def invalid_model(*ids: str) -> ApiError:
+    """The error of reads, which name all models of the request."""
     return ApiError(400, 201, f"Invalid model id: ids=({', '.join(ids)})")
 
 
 def invalid_scroll(scroll_id: object) -> ApiError:
+    """The error for a scroll id that names no state."""
     return ApiError(400, 1104, f"Invalid scroll id: scroll_id={scroll_id}")
 
 
@@ -119,6 +122,7 @@ class Service:
         self.scrolls = Scrolls(clock)
 
     def document(self, owner: Owner) -> dict[str, Any] | None:
+        """The document of a task or model; None where there is none."""
         return self.documents.get(MODEL if owner.model else TASK, owner.id)
 
     def must_exist(self, owners: Sequence[Owner]) -> None:
@@ -132,6 +136,7 @@ class Service:
             raise invalid_model(*ids) if owners[0].model else invalid_task(*ids)
 
     def name(self, owner: Owner) -> str:
+        """The name of a task or model; "" where it has none."""
         return str((self.document(owner) or {}).get("name") or "")
 
     def unlocked(self, owner: Owner, allow_locked: bool = False) -> Owner:
@@ -174,6 +179,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     @property
     def version(self) -> Version:
+        """The numbers of ``since``."""
         return parsed(self.since)
 
 

@@ -32,6 +32,7 @@ QUERY = (
 
 
 def iso(now_ms: int) -> str:
+    """The server's time as ISO 8601 with microseconds, which is how documents have it."""
     return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="microseconds")
 
 

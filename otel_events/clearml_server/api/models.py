@@ -22,10 +22,12 @@ SHORTEST_NAME = 3
 
 
 def unknown(model: str) -> ApiError:
+    """The error for a model that does not exist."""
     return ApiError(400, 201, f"Invalid model id: id={model}")
 
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
+    """Create a model."""
     model = _new(call, call.data["name"]) | docs.sent_fields(call, EDITABLE) | {"ready": call.data["ready"]}
     model["metadata"] = _metadata(call.data.get("metadata"))
     service.documents.put(MODEL, model["id"], model)
@@ -39,6 +41,7 @@ def _new(call: Call, name: str) -> Document:
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
+    """One model with its last metrics."""
     return {"model": docs.shown(call, _with_summary(service, _existing(service, call.data["model"])))}
 
 
@@ -75,6 +78,7 @@ def get_all(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def edit(service: Service, call: Call) -> Mapping[str, Any]:
+    """Change fields of a model."""
     fields = docs.sent_fields(call, EDITABLE)
     if "metadata" in fields:
         fields["metadata"] = _metadata(fields["metadata"])
@@ -149,6 +153,7 @@ def _without_output(task: Document, model: str) -> Document:
 
 
 def add_or_update_metadata(service: Service, call: Call) -> Mapping[str, Any]:
+    """Add entries to the metadata of a model; with ``replace_metadata`` only these stay."""
     sent = _metadata(call.data["metadata"])
     replace = call.data.get("replace_metadata")
     key = call.data["model"]
@@ -162,6 +167,7 @@ def add_or_update_metadata(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete_metadata(service: Service, call: Call) -> Mapping[str, Any]:
+    """Delete entries of the metadata of a model by key."""
     key, gone = call.data["model"], call.data["keys"]
 
     def change(model: Document) -> Document:

@@ -19,10 +19,12 @@ DEEPEST = 10
 
 
 def unknown(project: str) -> ApiError:
+    """The error for a project that does not exist."""
     return ApiError(400, 401, f"Invalid project id: id={project}")
 
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
+    """Create a project, and those above it in its name; ApiError 400/801 where it exists."""
     name = _cleaned(call.data["name"])
     if service.documents.find(PROJECT, where={"name": name}):
         raise ApiError(400, 801, f"Project with the same name already exists: name={name}, company={call.company}")
@@ -64,6 +66,7 @@ def _new(service: Service, call: Call, name: str) -> Document:
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
+    """One project."""
     return {"project": _existing(service, call.data["project"])}
 
 
@@ -75,6 +78,7 @@ def _existing(service: Service, project: str) -> Document:
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
+    """Projects by filters; with ``shallow_search`` only those at the top."""
     projects = docs.unhidden(call, docs.matching(service, call, PROJECT))
     if call.data.get("shallow_search"):
         projects = [project for project in projects if not project.get("parent")]

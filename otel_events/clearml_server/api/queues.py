@@ -16,10 +16,12 @@ SHORTEST_NAME = 3
 
 
 def no_queue(queue: str) -> ApiError:
+    """The error for a queue that does not exist."""
     return ApiError(400, 701, f"Invalid queue id: id={queue}")
 
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
+    """Create a queue; ApiError 400/800 for a short name, 400/801 where it exists."""
     name = call.data["name"].strip()
     if len(name) < SHORTEST_NAME:
         raise ApiError(400, 800, f"Data validation error (name is too short): name={name}, minimum={SHORTEST_NAME}")
@@ -35,12 +37,14 @@ def _new(service: Service, call: Call, name: str) -> Document:
 
 
 def get_all(service: Service, call: Call) -> Mapping[str, Any]:
+    """Queues by filters; the default one is always among them."""
     default(service, call)
     page, more = docs.page(service, call, docs.matching(service, call, QUEUE))
     return {"queues": [docs.shown(call, queue) for queue in page], **more}
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
+    """One queue."""
     return {"queue": _existing(service, call.data["queue"])}
 
 
@@ -52,10 +56,12 @@ def _existing(service: Service, queue: str) -> Document:
 
 
 def get_num_entries(service: Service, call: Call) -> Mapping[str, Any]:
+    """How many tasks wait in a queue."""
     return {"num": len(_existing(service, call.data["queue"])["entries"])}
 
 
 def get_default(service: Service, call: Call) -> Mapping[str, Any]:
+    """The id and name of the default queue."""
     queue = default(service, call)
     return {"id": queue["id"], "name": queue["name"]}
 
@@ -72,6 +78,7 @@ def named_or_new(service: Service, call: Call, name: str) -> Document:
 
 
 def delete(service: Service, call: Call) -> Mapping[str, Any]:
+    """Delete a queue; ApiError 400/702 where tasks wait in it, unless the call insists."""
     queue = _existing(service, call.data["queue"])
     if queue["entries"] and not call.data.get("force"):
         raise ApiError(400, 702, f"Queue is not empty: use force=true to delete, id={queue['id']}")

@@ -10,19 +10,23 @@ from otel_events.clearml_server.api.base import Call, Endpoint, Service
 
 
 def info(service: Service, call: Call) -> Mapping[str, Any]:
+    """The version of the server."""
     return {"version": access.SERVER_VERSION, "build": "0", "uid": service.company}
 
 
 def current_user(service: Service, call: Call) -> Mapping[str, Any]:
+    """Who the caller is."""
     company = {"id": service.company, "name": service.company}
     return {"user": {"id": call.user, "name": call.user, "role": "admin", "company": company}, "settings": {}}
 
 
 def nothing(service: Service, call: Call) -> Mapping[str, Any]:
+    """An empty answer, for calls that need no other."""
     return {}
 
 
 def no_workers(service: Service, call: Call) -> Mapping[str, Any]:
+    """The agents that run tasks: there are none."""
     return {"workers": []}
 
 

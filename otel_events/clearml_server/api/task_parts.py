@@ -31,6 +31,7 @@ def _change(service: Service, call: Call, change: Change, settled: bool = True) 
 
 
 def add_or_update_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
+    """Add artifacts to a task; one of the same key and mode is replaced."""
     new_ones = docs.artifacts(call.data["artifacts"])
     places = {(artifact["key"], artifact["mode"]) for artifact in new_ones}
 
@@ -42,6 +43,7 @@ def add_or_update_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete_artifacts(service: Service, call: Call) -> Mapping[str, Any]:
+    """Delete artifacts of a task by key and mode."""
     places = {
         (artifact.get("key"), artifact.get("mode", docs.OUTPUT))
         for artifact in call.data["artifacts"]
@@ -61,6 +63,7 @@ def _with_artifacts(call: Call, task: Document, artifacts: list[Document]) -> Do
 
 
 def add_or_update_model(service: Service, call: Call) -> Mapping[str, Any]:
+    """Name a model among the inputs or outputs of a task; one of the same name is replaced."""
     side, name = call.data["type"], call.data["name"]
     entry = {"name": name, "model": call.data["model"], "updated": docs.iso(call.now_ms)}
 
@@ -74,6 +77,7 @@ def add_or_update_model(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete_models(service: Service, call: Call) -> Mapping[str, Any]:
+    """Take models out of the inputs and outputs of a task, by name."""
     gone = {(model.get("type"), model.get("name")) for model in call.data["models"] if isinstance(model, dict)}
 
     def change(task: Document) -> Document:
@@ -91,6 +95,7 @@ def delete_models(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def get_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
+    """The hyper parameters of several tasks, as lists."""
     tasks = service.documents.find(TASK, ids=call.data["tasks"])
     return {"params": [{"task": task["id"], "hyperparams": _items(task["hyperparams"])} for task in tasks]}
 
@@ -100,6 +105,7 @@ def _items(sections: Mapping[str, Mapping[str, Any]]) -> list[Any]:
 
 
 def edit_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
+    """Set hyper parameters of a task, and drop the others as ``replace_hyperparams`` says."""
     items = [_parameter(parameter) for parameter in call.data["hyperparams"]]
     replace = call.data.get("replace_hyperparams", "none")
 
@@ -131,6 +137,7 @@ def _parameter(parameter: Any) -> Document:
 
 
 def delete_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
+    """Delete hyper parameters of a task: single ones, or whole sections."""
     gone = [parameter for parameter in call.data["hyperparams"] if isinstance(parameter, dict)]
     sections = {parameter.get("section") for parameter in gone if not parameter.get("name")}
     items = {(parameter.get("section"), parameter.get("name")) for parameter in gone}
@@ -152,6 +159,7 @@ def delete_hyper_params(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def get_configurations(service: Service, call: Call) -> Mapping[str, Any]:
+    """The configurations of several tasks, all or by name."""
     names = call.data.get("names")
     return {
         "configurations": [
@@ -167,11 +175,13 @@ def get_configurations(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def get_configuration_names(service: Service, call: Call) -> Mapping[str, Any]:
+    """The names of the configurations of several tasks."""
     tasks = service.documents.find(TASK, ids=call.data["tasks"])
     return {"configurations": [{"task": task["id"], "names": sorted(task["configuration"])} for task in tasks]}
 
 
 def edit_configuration(service: Service, call: Call) -> Mapping[str, Any]:
+    """Set configurations of a task; with ``replace_configuration`` the others are dropped."""
     named = [
         item for item in call.data["configuration"] if isinstance(item, dict) and isinstance(item.get("name"), str)
     ]
@@ -186,6 +196,7 @@ def edit_configuration(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def delete_configuration(service: Service, call: Call) -> Mapping[str, Any]:
+    """Delete configurations of a task by name."""
     gone = call.data["configuration"]
 
     def change(task: Document) -> Document:

@@ -32,6 +32,7 @@ SUMMARY = ("last_iteration", "last_metrics", "metric_stats")
 
 
 def create(service: Service, call: Call) -> Mapping[str, Any]:
+    """Create a task."""
     task = new(call, call.data["name"], call.data["type"])
     service.documents.put(TASK, task["id"], docs.merged(task, _sent_fields(call), NESTED))
     return {"id": task["id"]}
@@ -66,6 +67,7 @@ def new(call: Call, name: str, kind: str) -> Document:
 
 
 def get_by_id(service: Service, call: Call) -> Mapping[str, Any]:
+    """One task with its last metrics."""
     task = existing(service, call.data["task"])
     if docs.wants(call, *SUMMARY):
         task = _with_summary(service, task)
@@ -102,6 +104,7 @@ def edit(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def update(service: Service, call: Call) -> Mapping[str, Any]:
+    """Change fields that may be changed at any time."""
     changes = _timed(call, docs.sent_fields(call, UPDATABLE))
     _change(service, call, lambda task: {**task, **changes})
     return {"updated": int(bool(changes)), "fields": changes}
@@ -124,6 +127,8 @@ def _change(service: Service, call: Call, change: Any) -> Document:
 
 
 def set_requirements(service: Service, call: Call) -> Mapping[str, Any]:
+    """Set the Python packages that a task needs."""
+
     def change(task: Document) -> Document:
         script = {**task["script"], "requirements": call.data["requirements"]}
         return {**task, "script": script, **docs.touched(call)}
@@ -133,6 +138,7 @@ def set_requirements(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def ping(service: Service, call: Call) -> Mapping[str, Any]:
+    """Note that a task is alive."""
     _change(service, call, lambda task: {**task, "last_update": docs.iso(call.now_ms)})
     return {}
 
@@ -187,6 +193,7 @@ def move_to(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def archive(service: Service, call: Call) -> Mapping[str, Any]:
+    """Tag tasks as archived; how many there were."""
     tasks = call.data.get("tasks") or call.data.get("ids") or []
     return {"archived": sum(_archived(service, call, task, True) for task in tasks)}
 
@@ -212,6 +219,7 @@ def _archived(service: Service, call: Call, task: str, archived: bool) -> bool:
 
 
 def get_types(service: Service, call: Call) -> Mapping[str, Any]:
+    """The types that the tasks of some projects have."""
     projects = call.data.get("projects")
     tasks = service.documents.find(TASK)
     return {"types": sorted({task["type"] for task in tasks if not projects or task.get("project") in projects})}

@@ -87,6 +87,7 @@ class Copy:
         self._held, self._limit = held, limit
 
     def take(self, part: bytearray, chunk: bytes) -> None:
+        """Append a chunk to the body or to the answer, as long as there is room."""
         if self.full:
             return
         self.full = len(self.body) + len(self.answer) + len(chunk) > self._limit
@@ -137,7 +138,7 @@ class Tee:
         self._upstream, self._gateway, self._limits = upstream, gateway, limits
         self._budget = Budget(limits.in_flight)
         self._client: httpx.AsyncClient | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -169,7 +170,7 @@ class Tee:
             )
             return Response(wire.envelope(None, None, {}, refusal), 502, media_type="application/json")
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            return Response(status_code=400)  # the client has gone, so nobody reads this answer
         streamed = StreamingResponse(_passed(answer, copy), answer.status_code)
         streamed.raw_headers = _end_to_end(answer.headers.raw)
         return streamed
@@ -191,8 +192,9 @@ class Tee:
     def _open(self) -> httpx.AsyncClient:
         """The client, and a task that closes it when the event loop ends its tasks."""
         if self._client is None:
+            # Without trust_env: a proxy of the environment is for calls to the internet, not for the upstream.
             self._client = httpx.AsyncClient(timeout=TIMEOUT, limits=CONNECTIONS, trust_env=False)
-            self._keeper = asyncio.get_running_loop().create_task(_keep(self._client))
+            self._closing = asyncio.get_running_loop().create_task(_close_at_end(self._client))
         return self._client
 
     async def _hand_over(self, copy: Copy) -> None:
@@ -212,7 +214,7 @@ class Tee:
         self._gateway.ingest_parsed("clearml", [parsed_record(copy.call(time.time()))])
 
 
-async def _keep(client: httpx.AsyncClient) -> None:
+async def _close_at_end(client: httpx.AsyncClient) -> None:
     try:
         await asyncio.Event().wait()
     finally:

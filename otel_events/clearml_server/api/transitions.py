@@ -161,6 +161,7 @@ def carry_out(service: Service, call: Call, task: str, row: Transition) -> Docum
         ApiError: 400/101 for an unknown task, 400/110 where no way leads from its status to the new one.
     """
     answer: Document = {"updated": 1, "fields": {}}
+    # No transaction spans these steps. Each may be repeated: a call that failed half way is sent again by the client.
     for effect in row.before:
         effect(service, call, task, answer)
 

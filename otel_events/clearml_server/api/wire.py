@@ -37,6 +37,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def number(self) -> Version:
+        """The numbers of the version."""
         return parsed(self.version)
 
 

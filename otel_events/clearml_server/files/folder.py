@@ -111,7 +111,7 @@ class Folder:
             FileError: 400, it is no name; 409, a folder has this name, or a file the name of a folder in it.
         """
         path = self.root.joinpath(*parts(name))
-        with self._lock:
+        with self._lock:  # against ``delete``, which removes folders that have become empty
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 before = path.lstat().st_size if path.is_file() else 0
@@ -210,7 +210,7 @@ class Upload:
             FileError: 400, 409: see ``Folder.store``.
         """
         self._file.flush()
-        os.fsync(self._file.fileno())
+        os.fsync(self._file.fileno())  # before the file gets its name: a name never stands for half a file
         self._folder.store(self._path, name)
         self._over = True
         self._file.close()

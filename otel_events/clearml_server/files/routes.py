@@ -97,9 +97,11 @@ class Files:
         self._budget = Budget(limits.in_flight)
 
     async def ping(self, request: Request) -> Response:
+        """Say that the file server is there."""
         return PlainTextResponse("OK")
 
     async def upload(self, request: Request) -> Response:
+        """Store the files of a form."""
         form = Form(self._folder, request.headers.get("content-type", ""))
         try:
             await _fed(request, form)
@@ -109,6 +111,7 @@ class Files:
         return _json(names)
 
     async def download(self, request: Request) -> Response:
+        """A file, or a range of it."""
         path = await run_in_threadpool(self._folder.find, request.path_params["name"])
         if path is None:
             raise HTTPException(404, "no file of that name")
@@ -119,12 +122,14 @@ class Files:
         return FileResponse(path, 200, HEADERS, kind, filename=path.name, content_disposition_type=how)
 
     async def delete(self, request: Request) -> Response:
+        """Delete one file."""
         name = request.path_params["name"]
         if not await run_in_threadpool(self._folder.delete, name):
             raise HTTPException(404, "no file of that name")
         return _json(name)
 
     async def delete_many(self, request: Request) -> Response:
+        """Delete files and folders; those that cannot be deleted are named by reason."""
         with self._budget.held() as held:
             body = (await read_body(request, self._limits, held)).getvalue()
             try:
@@ -247,9 +252,11 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="otel-events-files", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the thread, and wait for its end."""
         self._stopped.set()
         self._thread.join()
 

@@ -69,7 +69,7 @@ class Database:
         """
         with self._writing, schema.explained(self.path, "write"):
             self._check_open()
-            self.writer.execute("BEGIN IMMEDIATE")
+            self.writer.execute("BEGIN IMMEDIATE")  # takes the write lock now: a later upgrade could fail half way
             try:
                 yield self.writer
                 self.writer.execute("COMMIT")

@@ -44,9 +44,11 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="otel-events-store-keeper", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the thread, and wait for its end."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()

@@ -22,7 +22,7 @@ INT64 = 1 << 63
 MAX_NAME = 1024
 """Characters of the name of a metric, a variant or a worker."""
 _PACK_FROM = 2048
-"""Bodies of at least so many bytes are deflated."""
+"""Bodies of at least so many bytes are compressed: plots are mostly repeated text."""
 _NUMBERS = {t: n for n, t in enumerate(TYPES)}
 _COLUMNS = frozenset(
     "type task iter metric variant timestamp ts worker model_event allow_locked @timestamp x_axis_label".split()
@@ -95,7 +95,7 @@ def _check_name(what: str, name: object) -> None:
     if len(name) > MAX_NAME:
         raise RefusalError(f"{what} is longer than {MAX_NAME} characters")
     if "\x00" in name:
-        raise RefusalError(f"{what} holds a NUL character")
+        raise RefusalError(f"{what} holds a NUL character")  # SQLite's functions on texts end there
     name.encode()
 
 
@@ -109,6 +109,7 @@ def _iteration(event: dict[str, Any]) -> tuple[int, int]:
         return NULL, 0
     elif isinstance(value, int | float | str):
         try:
+            # ClearML casts texts and fractions too; 32 characters, because int() of a long text takes long.
             number = int(value[:32] if isinstance(value, str) else value)
         except (ValueError, OverflowError):
             raise RefusalError("iter must be an integer") from None
@@ -138,7 +139,7 @@ def _worker(event: dict[str, Any], default: str) -> str:
     worker = event["worker"]
     if type(worker) is not str:
         raise RefusalError("worker must be a string")
-    worker.encode()
+    worker.encode()  # raises for lone surrogates, which SQLite cannot store
     return worker if len(worker) <= MAX_NAME else worker[:MAX_NAME]
 
 
@@ -152,17 +153,17 @@ def _scalar(event: dict[str, Any], worker: str, now_ms: int) -> Row:
             raise RefusalError("value must be a finite number")
     elif kind is int:
         if not -INT64 <= value < INT64:
-            rest = {"value": value}
+            rest = {"value": value}  # exact, for who reads the event; SQLite's integers have 64 bits
             value = float(value)
     elif value is not None:
         raise RefusalError("value must be a number")
     elif "value" in event or "values" in event:
-        rest = {"value": None}
+        rest = {"value": None}  # a null that was sent comes back, unlike a value that was not sent
     if more := event.keys() - _SCALAR_COLUMNS:
         rest = {name: event[name] for name in event if name in more} | (rest or {})
     label = event.get("x_axis_label")
     if type(label) is str:
-        label.encode()
+        label.encode()  # raises for lone surrogates, which SQLite cannot store
     return Row(
         slot,
         number,

@@ -27,6 +27,7 @@ _FIELDS = "s.id, s.type, s.metric, s.variant, s.events, s.top, s.time, s.receive
 
 
 def marks(values: Collection[object]) -> str:
+    """As many question marks as there are values, for a statement."""
     return ", ".join("?" * len(values))
 
 
@@ -64,6 +65,7 @@ def chosen(metrics: Metrics | None, metric: str, variant: str) -> bool:
 
 
 def summary(db: sqlite3.Connection, owner: Owner) -> Summary:
+    """See ``protocol.Events.summary``."""
     row = db.execute("SELECT last_iter, written FROM owner WHERE name = ? AND model = ?", owner).fetchone()
     if row is None:
         return Summary()

@@ -40,6 +40,7 @@ def reports(
 def iterations(
     db: sqlite3.Connection, series: Sequence[Series], newest: int, low: int | None, high: int | None, up: bool
 ) -> list[int]:
+    """See ``protocol.Events.iterations``."""
     way = "ASC" if up else "DESC"
     merged: set[int] = set()
     for s in series:
@@ -53,6 +54,7 @@ def iterations(
 
 
 def bounds(db: sqlite3.Connection, series: Series) -> Bounds:
+    """See ``protocol.Events.bounds``."""
     shown = _shown(series)
     if series.type == IMAGE:
         newest = f"SELECT max(iter) newest FROM report WHERE {shown} GROUP BY url"
@@ -63,6 +65,7 @@ def bounds(db: sqlite3.Connection, series: Series) -> Bounds:
 
 
 def overwritten(db: sqlite3.Connection, series: Series) -> int | None:
+    """See ``protocol.Events.overwritten``."""
     shown = _shown(series)
     newest = f"SELECT url FROM report WHERE {shown} ORDER BY iter DESC, url DESC LIMIT 1"
     row = db.execute(

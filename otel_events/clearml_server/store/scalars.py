@@ -85,6 +85,7 @@ def bounds(db: sqlite3.Connection, series: Series, axis: Axis) -> Bounds:
 def histogram(
     db: sqlite3.Connection, series: Series, axis: Axis, interval: int
 ) -> tuple[list[int], list[float | None]]:
+    """See ``protocol.Events.histogram``."""
     if axis == "iter" and interval == 1:
         rows = db.execute(
             f"SELECT p.iter, p.value FROM point p WHERE {_POINTS} ORDER BY p.iter",

@@ -80,6 +80,7 @@ class SqliteEvents:
         rows, refused = sort_out(events, worker, now_ms)
         added, over_limit = 0, Counter[str]()
         if rows:
+            # After a failed transaction the writer would remember rows that the file does not have.
             with self._database.transaction(self._writer.forget):
                 added, over_limit = self._writer.write(rows, now_ms)
         return Added(added, dict(refused + over_limit))

@@ -116,7 +116,7 @@ class Batch:
             return
         key = (event.task, bool(event.model_event), _name(event.metric), _name(event.variant))
         step = _step(event.iter)
-        at = (SINGLE_VALUE if step is None else step, self._time(event))
+        at = (SINGLE_VALUE if step is None else step, self._time(event))  # orders points: later ones win
         series = self._series.get(key)
         if series is None:
             self._series[key] = _Series(1, at, value, value, value)
@@ -193,6 +193,7 @@ class Batch:
         attributes: dict[str, Scalar] = {"clearml.worker": worker} if worker else {}
         if len(text) > LONGEST_LINE:
             attributes["clearml.log.length"] = len(text)
+        # Equal lines of one batch are numbered: a script may print the same text twice within a millisecond.
         same = digest(event.task, time, worker, level, text)
         self._lines[same] += 1
         return Log(

@@ -172,11 +172,13 @@ def _as_text(line: dict[str, Any], parts: list[tuple[str, str | None]]) -> str:
 
 
 def clear_scroll(service: Service, call: Call) -> dict[str, Any]:
+    """Forget the state of a scroll."""
     service.scrolls.clear(call.data.get("scroll_id"))
     return {}
 
 
 def clear_task_log(service: Service, call: Call) -> dict[str, Any]:
+    """Delete log lines of a task, by age and metric."""
     data = call.data
     owner = service.unlocked(Owner(data["task"]), data["allow_locked"])
     seconds = data.get("threshold_sec")
@@ -190,10 +192,12 @@ def clear_task_log(service: Service, call: Call) -> dict[str, Any]:
 
 
 def delete_for_task(service: Service, call: Call) -> dict[str, Any]:
+    """Delete the events of a task; its last metrics stay."""
     owner = service.unlocked(Owner(call.data["task"]), call.data["allow_locked"])
     return {"deleted": service.events.delete(owner, keep_summary=True)}
 
 
 def delete_for_model(service: Service, call: Call) -> dict[str, Any]:
+    """Delete the events of a model; its last metrics stay."""
     owner = service.unlocked(Owner(call.data["model"], model=True), call.data["allow_locked"])
     return {"deleted": service.events.delete(owner, keep_summary=True)}

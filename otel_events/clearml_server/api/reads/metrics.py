@@ -12,10 +12,12 @@ from otel_events.clearml_server.store.model import hashed
 
 
 def get_scalar_metrics_and_variants(service: Service, call: Call) -> dict[str, Any]:
+    """{metric: variants} of the scalars of a task."""
     return {"metrics": _names(service.events.series([single_owner(service, call)], (SCALAR,)))}
 
 
 def get_vector_metrics_and_variants(service: Service, call: Call) -> dict[str, Any]:
+    """{metric: variants} of the vectors of a task."""
     return {"metrics": _names(service.events.series([single_owner(service, call)], (VECTOR,)))}
 
 

@@ -34,15 +34,19 @@ class _Task(msgspec.Struct):
 
 
 class NavigationScroll(msgspec.Struct):
+    """The state of a scroll: which tasks, and where each of them stands."""
+
     type: str
     tasks: dict[Owner, _Task]
 
 
 def debug_images(service: Service, call: Call) -> dict[str, Any]:
+    """A page of iterations with images."""
     return _page(service, call, IMAGE)
 
 
 def plots(service: Service, call: Call) -> dict[str, Any]:
+    """A page of iterations with plots."""
     return _page(service, call, PLOT)
 
 

@@ -29,6 +29,8 @@ class _Spot(msgspec.Struct):
 
 
 class SampleScroll(msgspec.Struct):
+    """The state of a scroll: the spots to walk through, and the place of the last sample."""
+
     type: str
     owner: Owner
     metric: str
@@ -39,18 +41,22 @@ class SampleScroll(msgspec.Struct):
 
 
 def get_debug_image_sample(service: Service, call: Call) -> dict[str, Any]:
+    """An image of one variant: of the iteration that the call names, or the newest before it."""
     return _image(*_get(service, call, IMAGE, (call.data["metric"], call.data["variant"])))
 
 
 def next_debug_image_sample(service: Service, call: Call) -> dict[str, Any]:
+    """The image before or after the last one of the scroll."""
     return _image(*_next(service, call, IMAGE))
 
 
 def get_plot_sample(service: Service, call: Call) -> dict[str, Any]:
+    """The plots of one metric: of the iteration that the call names, or the newest before it."""
     return _plots(*_get(service, call, PLOT, (call.data["metric"], "")))
 
 
 def next_plot_sample(service: Service, call: Call) -> dict[str, Any]:
+    """The plots before or after the last ones of the scroll."""
     return _plots(*_next(service, call, PLOT))
 
 

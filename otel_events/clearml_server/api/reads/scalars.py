@@ -30,11 +30,13 @@ Lines = dict[str, dict[str, dict[str, Any]]]
 
 
 def scalar_metrics_iter_histogram(service: Service, call: Call) -> dict[str, Any]:
+    """{metric: {variant: {name, x, y}}} of one task: means of buckets."""
     owner = single_owner(service, call)
     return _histograms(service, owner, call, metrics_filter(call))
 
 
 def multi_task_scalar_metrics_iter_histogram(service: Service, call: Call) -> dict[str, Any]:
+    """{metric: {variant: {task: {name, x, y}}}} of several tasks."""
     tasks = owners(service, call, call.data["tasks"])
     names = names_of(service, tasks)
     chosen = metrics_filter(call)
@@ -127,6 +129,7 @@ class DataScroll(msgspec.Struct):
 
 
 def get_scalar_metric_data(service: Service, call: Call) -> dict[str, Any]:
+    """A page of the events of one metric, newest iteration first."""
     owner = single_owner(service, call)
     scroll_id, metric, after = call.data.get("scroll_id"), call.data["metric"], None
     if scroll_id == EMPTY_SCROLL:
@@ -149,6 +152,7 @@ def get_scalar_metric_data(service: Service, call: Call) -> dict[str, Any]:
 
 
 def get_task_single_value_metrics(service: Service, call: Call) -> dict[str, Any]:
+    """The single values of several tasks."""
     tasks = owners(service, call, call.data["tasks"])
     names = names_of(service, tasks)
     chosen = metrics_filter(call)
@@ -163,6 +167,7 @@ def get_task_single_value_metrics(service: Service, call: Call) -> dict[str, Any
 
 
 def get_task_latest_scalar_values(service: Service, call: Call) -> dict[str, Any]:
+    """The newest value of each scalar of a task."""
     owner = single_owner(service, call)
     every = service.events.series([owner])
     scalars = [series for series in every if series.type == SCALAR]
@@ -183,6 +188,7 @@ def get_task_latest_scalar_values(service: Service, call: Call) -> dict[str, Any
 
 
 def vector_metrics_iter_histogram(service: Service, call: Call) -> dict[str, Any]:
+    """The vectors of one variant by iteration."""
     metric, variant = call.data["metric"], call.data["variant"]
     series = service.events.series([single_owner(service, call)], (VECTOR,), {metric: (variant,)})
     events = service.events.reports(series, newest=_MANY)[::-1]

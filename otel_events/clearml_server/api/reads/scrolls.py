@@ -51,6 +51,7 @@ class Scrolls:
         return state_id
 
     def clear(self, scroll_id: object) -> None:
+        """Forget a state, if there is one of that id."""
         with self._lock:
             if isinstance(scroll_id, str):
                 self._states.pop(scroll_id, None)
