@@ -204,7 +204,7 @@ def shown(call: Call, document: Document) -> Document:
 
 
 def wants(call: Call, *fields: str) -> bool:
-    """Whether any of these top-level fields is asked for."""
+    """Whether the call's ``only_fields`` let any of these top-level fields through."""
     names = call.data.get("only_fields")
     return not names or any(str(name).partition(".")[0] in fields for name in names)
 

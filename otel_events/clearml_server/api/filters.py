@@ -2,10 +2,14 @@
 
     {"system_tags": ["__$all", "dataset", "__$not", "archived"], "name": "^net$", "last_update": [">=2026-01-01"]}
 
-Rules of the recorded server (API 2.34). Lists: a value is wanted; ``__$not`` or a leading ``-`` refuses the next one.
-After ``__$all`` (``__$and``) all are wanted; after ``__$any`` (``__$or``), and from the beginning, one of them;
-``__$nop`` is the beginning again; null: none or nothing there. The first operator also joins the parts. Names are
-regular expressions that tell small letters from capitals, those of ``_any_`` and ``_all_`` do not.
+The rules are those of the recorded server (API 2.34).
+
+In a list each value is wanted, unless ``__$not`` stands before it or it begins with ``-``: then it is excluded. After
+``__$all`` (``__$and``) all following values are wanted, after ``__$any`` (``__$or``) one of them, which is also the
+rule at the beginning of a list; ``__$nop`` goes back to that rule. A null matches documents without any value. The
+values behind one operator are a part, and the first operator of the list also joins its parts.
+
+Names are regular expressions, with case; those of ``_any_`` and ``_all_`` ignore case.
 """
 
 from __future__ import annotations
@@ -13,17 +17,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_events.clearml_server.api.base import ApiError, failed_validation
 
 Document = dict[str, Any]
 Test = Callable[[Document], bool]
+Join = Callable[[Iterable[bool]], bool]
+"""``all`` or ``any``."""
 
 MAX_PATTERN = 1_000
-"""Characters of a regular expression in a question."""
+"""Characters of a regular expression."""
 MAX_REPEATS = 2
-"""In a regular expression: repeats, options, and groups with either or a choice in them."""
+"""Repeats and options in a regular expression, and groups that have a repeat, an option or a choice in them."""
 MAX_SEARCHED = 256
 """Characters of a text that are searched."""
 
@@ -36,7 +42,7 @@ LISTS_BELOW = ("hyperparams.", "metadata.")
 TIMES = ("created", "started", "completed", "status_changed", "last_update", "last_change", "published")
 NAMES = ("name", "basename", "comment", "description")
 
-_JOINS: dict[str, Callable[[Iterable[bool]], bool]] = {"__$all": all, "__$and": all, "__$any": any, "__$or": any}
+_JOINS: dict[str, Join] = {"__$all": all, "__$and": all, "__$any": any, "__$or": any}
 _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
     ">=": lambda have, want: have >= want,
     "<=": lambda have, want: have <= want,
@@ -78,13 +84,13 @@ def members(value: Any, path: str) -> Iterator[Any]:
     """The values at a dotted path: of a list on the way those of each item, and of a list at its end the items."""
     step, _, rest = path.partition(".")
     for holder in value if isinstance(value, list) else [value]:
-        value_there = holder.get(step) if isinstance(holder, dict) else None
+        member = holder.get(step) if isinstance(holder, dict) else None
         if rest:
-            yield from members(value_there, rest)
-        elif isinstance(value_there, list):
-            yield from value_there
-        elif value_there is not None:
-            yield value_there
+            yield from members(member, rest)
+        elif isinstance(member, list):
+            yield from member
+        elif member is not None:
+            yield member
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -94,18 +100,27 @@ def _is_list_field(name: str) -> bool:
     return name in LISTS or name.startswith(LISTS_BELOW)
 
 
+class _Term(NamedTuple):
+    """A value of a list, whether it is wanted, and how the wanted ones of its part are joined. An operator has no
+    value, a null has no join either."""
+
+    join: Join | None
+    wanted: bool
+    value: str | None
+
+
+_NULL = _Term(None, True, None)
+
+
 def _listed(field: str, sent: Any) -> Test:
-    parts: dict[tuple[Any, bool], set[str]] = {}
-    joins: list[Callable[[Iterable[bool]], bool]] = []
-    empty = False
-    for join, wanted, value in _terms(field, sent if isinstance(sent, list) else [sent]):
-        if value is None and join is None:
-            empty = True
-        elif value is None:
-            joins.append(join)
-        else:
-            parts.setdefault((join, wanted), set()).add(value)
-    whole = joins[0] if joins else all
+    terms = list(_terms(field, sent if isinstance(sent, list) else [sent]))
+    parts: dict[tuple[Join, bool], set[str]] = {}
+    for term in terms:
+        if term.join is not None and term.value is not None:
+            parts.setdefault((term.join, term.wanted), set()).add(term.value)
+    operators = [term.join for term in terms if term.join is not None and term.value is None]
+    whole = operators[0] if operators else all
+    empty = _NULL in terms
 
     def test(document: Document) -> bool:
         have = set(map(str, members(document, field)))
@@ -118,10 +133,9 @@ def _listed(field: str, sent: Any) -> Test:
     return test
 
 
-def _terms(field: str, sent: list[Any]) -> Iterator[tuple[Any, bool, str | None]]:
-    """(how the values of its part are joined, whether it is wanted, the value); an operator has no value, and a null
-    has neither a join nor a value."""
-    join: Callable[[Iterable[bool]], bool] = any
+def _terms(field: str, sent: list[Any]) -> Iterator[_Term]:
+    """The terms of a list. A leading ``-`` excludes a value until the first operator; behind one it is a letter."""
+    join: Join = any
     dashes, refused = True, False
     for value in sent:
         if value is not None and not isinstance(value, str):
@@ -130,17 +144,17 @@ def _terms(field: str, sent: list[Any]) -> Iterator[tuple[Any, bool, str | None]
             join, dashes = (join, dashes) if value is None else (any, True)
             refused = False
             if value is None:
-                yield None, True, None
+                yield _NULL
         elif value.startswith("__$"):
             if refused or (value != "__$not" and value not in _JOINS):
                 raise ApiError(400, 16, f"Invalid value for fields (operator): field={field}, operator={value[:100]}")
             refused = value == "__$not"
             if not refused:
                 join, dashes = _JOINS[value], False
-                yield join, True, None
+                yield _Term(join, True, None)
         else:
-            left_out = dashes and not refused and value.startswith("-")
-            yield join, not (refused or left_out), value[1:] if left_out else value
+            excluded = dashes and not refused and value.startswith("-")
+            yield _Term(join, not (refused or excluded), value[1:] if excluded else value)
             refused = False
     if refused:
         raise ApiError(400, 16, f"Invalid value for fields (a value is expected after __$not): field={field}")
@@ -150,7 +164,8 @@ def _terms(field: str, sent: list[Any]) -> Iterator[tuple[Any, bool, str | None]
 
 
 def _compared(name: str, values: list[Any]) -> Iterator[Test]:
-    """Each a comparison (``>=2026-01-01``) or a time; of two times the first is the least, the second the greatest."""
+    """Tests of a time. Each value is a comparison (``>=2026-01-01``) or a time; of two times the first is the least and
+    the second the greatest."""
     signs = [next((sign for sign in _COMPARISONS if isinstance(value, str) and value.startswith(sign)), "")
              for value in values]  # fmt: skip
     if len(values) == 2 and not any(signs):
@@ -179,7 +194,7 @@ def _moment(name: str, text: str) -> str:
 
 
 def _like(fields: list[str], pattern: object, join: Callable[[Iterable[bool]], bool], flags: int) -> Test:
-    """A regular expression that is found in all or one of the fields."""
+    """A test whether a regular expression matches somewhere in all, or in one, of the fields."""
     if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
         raise failed_validation(f"error for field '{fields[0]}'. a pattern has at most {MAX_PATTERN} characters")
     if (exact := _EXACT.fullmatch(pattern)) and not flags:
@@ -198,14 +213,14 @@ def _like(fields: list[str], pattern: object, join: Callable[[Iterable[bool]], b
 
 
 _EXACT = re.compile(r"\^((?:[^\\^$.|?*+()\[\]{}]|\\\W)*)\$")
-"""A text as it is, which is what clients ask for most."""
+"""A pattern that is a plain text between ``^`` and ``$``, which is what clients send most."""
 _ESCAPED = re.compile(r"\\(\W)")
 _TOKENS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\??|[)|]|[*+?]|\{", re.DOTALL)
 
 
 def _is_quick(pattern: str) -> bool:
-    """Whether a search must end soon: Python's own may try each way through nested repeats, and nobody else runs
-    meanwhile. No repeat of a group that has a repeat or a choice, and MAX_REPEATS of both in all."""
+    """Whether a search with this pattern ends soon. Python's engine may try every way through nested repeats, and holds
+    the GIL meanwhile. So a group with a repeat or a choice may not be repeated, and there are MAX_REPEATS at most."""
     groups, count = [False], 0
     for token in _TOKENS.finditer(pattern):
         sign = token[0]

@@ -67,7 +67,7 @@ def get_default(service: Service, call: Call) -> Mapping[str, Any]:
 
 
 def default(service: Service, call: Call) -> Document:
-    """The queue that every server has from its first day; it is created when it is first asked for."""
+    """The queue that every server has from its first day; it is created when it is first needed."""
     return named_or_new(service, call, DEFAULT)
 
 

@@ -1,4 +1,4 @@
-"""What else a client asks of a server: which one it is, who it is itself, and workers, of which there are none."""
+"""The remaining calls of clients: the server's version, the caller's own user, and workers, of which there are none."""
 
 from __future__ import annotations
 

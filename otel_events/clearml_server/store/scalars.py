@@ -13,14 +13,14 @@ from otel_events.clearml_server.store.model import SINGLE_VALUE, Axis, Bounds, S
 from otel_events.clearml_server.store.read import Events
 
 _WIDEST = 1 << 61
-"""Buckets are no wider: keys of any 64-bit iteration stay 64-bit numbers."""
+"""The greatest width of buckets; with it the keys of any 64-bit iteration stay 64-bit numbers."""
 _FLOAT32 = "ifnull((p.value * 536870913.0) - ((p.value * 536870913.0) - p.value), p.value)"
-"""The value rounded to 24 bits, as ClearML's index keeps it: Veltkamp's splitting with 2^29 + 1. A product beyond the
-range of a double has no difference, which is null: such values stay as they are."""
+"""The value rounded to the 24 bits of a 32-bit float, as ClearML's index has it: Veltkamp's splitting with 2^29 + 1.
+Where the product is beyond a double, the difference is null, and the value stays as it is."""
 _SERIES = "p.series = :series AND p.slot = 0"
 _POINTS = f"{_SERIES} AND p.iter <> {SINGLE_VALUE}"
 _MOD = "((({0} % :width) + :width) % :width)"
-"""SQL's own % takes the sign of the dividend."""
+"""The remainder of a floor division; SQL's own % takes the sign of the dividend."""
 _KEY = f"({{0}} - {_MOD})"
 _FIRST = f"CASE WHEN p.iter > 0 OR p.iter + {2**63 - 1} >= {_MOD} - 1 THEN {_KEY} ELSE {1 - 2**63} - 1 END".format(
     "p.iter"
@@ -40,10 +40,10 @@ WITH RECURSIVE walk(k) AS (
 SELECT k, (SELECT avg({_FLOAT32}) FROM point p WHERE {_SERIES} AND p.iter >= {{low}} AND p.iter < k + :width {{skip}})
 FROM walk WHERE k IS NOT NULL
 """
-"""From bucket to bucket along the clustered key: no sorting, empty buckets are stepped over."""
+"""Goes from bucket to bucket along the clustered key: it sorts nothing and steps over empty buckets."""
 _ABOVE = _WALK.format(points=f"{_SERIES} AND p.iter > {SINGLE_VALUE}", skip="", low=f"max(k, {SINGLE_VALUE} + 1)")
 _AROUND = _WALK.format(points=_POINTS, skip=f"AND p.iter <> {SINGLE_VALUE}", low="k")
-"""For a series that has points on both sides of SINGLE_VALUE; the test costs as much again as all the rest."""
+"""For a series that has points on both sides of SINGLE_VALUE; its extra condition makes a query twice as slow."""
 _BY_TIME = (
     f"SELECT {_KEY.format('CAST(p.time AS INTEGER)')} k, avg({_FLOAT32}) FROM point p"
     f" WHERE p.series = :series AND NOT (p.slot = 0 AND p.iter = {SINGLE_VALUE}) GROUP BY k ORDER BY k"
@@ -53,7 +53,11 @@ _COLUMNS = "p.series, p.slot, p.iter, p.time, p.received, p.worker, p.value, p.e
 
 
 def float32(value: float) -> float:
-    """As a 32-bit float keeps it; beyond its range as is."""
+    """The value as a 32-bit float has it; a value beyond its range stays as it is.
+
+    >>> float32(0.1)
+    0.10000000149011612
+    """
     try:
         rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
     except OverflowError:
