@@ -17,7 +17,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     where: str = ""
 
 
-class ParsedRecord(msgspec.Struct, frozen=True, gc=False):
+class ParsedRecord(msgspec.Struct, frozen=True):
     """A record whose taker has parsed it already. ``decode`` gives its events (DecodeError where it cannot), ``encode``
     its bytes, which are needed only where the record itself is stored; ``where`` names it to a person."""
 
