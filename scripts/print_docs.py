@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from otel_events.cli import cli_docs
+from otel_events.core.attributes import attributes_tables
 from otel_events.core.metrics.families import families_table as metrics_table
 from otel_events.model import event
 from otel_events.model.declared import all_traits
@@ -86,6 +87,16 @@ ids, attempts and free text are never labels; past a family's cap series are cou
 {metrics_table({name: traits for name, traits in all_traits().items() if is_ours(name)})}"""
 
 
+def attributes() -> str:
+    return f"""{HEADER}# Attributes
+
+What spans, span events and log records carry, in the order of the tables, after the attributes that the source gives.
+Where a source uses one of these names, ours wins. A link of a span has `otel_events.link` (`retries`, `launched_by`,
+`launches`, `cached_from`, `follows`, `depends_on`), and, unless it is to the attempt before, `otel_events.link.run.id`.
+
+{attributes_tables()}"""
+
+
 def cli() -> str:
     return HEADER + cli_docs()
 
@@ -112,6 +123,7 @@ def _default_of(field: FieldInfo) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "attributes.md": attributes,
     "cli.md": cli,
     "flyte-fields.md": flyte_fields,
     "metrics.md": metrics,

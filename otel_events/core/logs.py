@@ -4,8 +4,8 @@ a source tells as a log of its own. (Structlog's way in and out: structured.py.)
 
 from __future__ import annotations
 
-from otel_events.core.fold import RESERVED
-from otel_events.model.event import MOMENTS, PHASES, AnyEvent, Log, PhaseChange, Report, Run, Stat
+from otel_events.core.attributes import NOT_ON_LOGS, TABLES, NumberedRun, Tables
+from otel_events.model.event import PHASES, AnyEvent, Log, PhaseChange, Report
 from otel_events.model.telemetry import Attributes, LogData
 
 SEVERITIES: tuple[tuple[int, str], ...] = (
@@ -18,9 +18,7 @@ SEVERITIES: tuple[tuple[int, str], ...] = (
 )
 """(lowest severity number, text) of the OTel log data model; four numbers to each text."""
 
-LATE = "otel_events.late"
-_OWN = frozenset((*RESERVED, MOMENTS))
-"""Attributes that are no facts of the event: where it belongs, and what its span has as events."""
+INFO = 9
 
 
 def severity_text(number: int) -> str:
@@ -28,79 +26,66 @@ def severity_text(number: int) -> str:
     return next((text for low, text in reversed(SEVERITIES) if low <= number <= 24), "")
 
 
-def log(event: AnyEvent, trace: bytes, span: bytes, attempt: int, late: bool = False, full: bool = True) -> LogData:
-    """The log record of an event, in the context of the attempt's span (b"" and b"" for an event of no run).
+def log(
+    event: AnyEvent,
+    trace: bytes,
+    span: bytes,
+    attempt: int,
+    late: bool = False,
+    full: bool = True,
+    tables: Tables = TABLES,
+) -> LogData:
+    """The log record of an event.
 
-    ``full=False`` leaves the attributes of a phase change to the span, unless it has an error or is late: only the
-    first change of an attempt need tell them at once, so that what is stuck can be found.
+    Args:
+        event: Any event.
+        trace: Id of the trace that its attempt is in; b"" for an event of no run.
+        span: Id of its attempt's span; b"" for an event of no run.
+        attempt: Number of the attempt.
+        late: Whether the source dated it after the attempt's outcome.
+        full: False leaves the source's attributes of a phase change to the span, unless it has an error or is late.
+            Only the first change of an attempt needs them at once, so that an attempt that is stuck can be found.
+        tables: Which attributes it has.
+
+    Returns:
+        The record, ready to be encoded.
+
+    Example:
+        >>> from otel_events.model.event import Run
+        >>> line = Log(id="e", time=1, run=Run("flyte", "task", "r/t", "train", "r"), message="epoch 3")
+        >>> log(line, b"", b"", 1).attributes["otel_events.run.id"]
+        'r/t'
     """
-    severity, body, name, fields = _content(event, full or late)
-    fields |= identity(event.run, attempt)
+    severity, body, name, fields = _content(event, full or late, tables)
+    # Whose record it is wins over what a source says, in the place where the source says it.
+    (tables.run_log if event.run.id else tables.resource_log).put(fields, NumberedRun(event.run, attempt))
     if late:
-        fields[LATE] = True
+        tables.late_log.put(fields, event)
     return LogData(event.time, event.time, severity, severity_text(severity), body, fields, trace, span, name)
 
 
-def identity(run: Run, attempt: int) -> Attributes:
-    """Attributes that say whose record it is, in every record of the attempt."""
-    found: Attributes = {"otel_events.source": run.source}
-    if run.namespace:
-        found["otel_events.namespace"] = run.namespace
-    if not run.id:
-        return found | {"otel_events.resource.id": run.root}
-    found |= {"otel_events.kind": run.kind, "otel_events.run.id": run.id, "otel_events.attempt": attempt}
-    if run.workflow:
-        found["cicd.pipeline.name"] = run.workflow
-    if run.name and run.kind != "workflow":
-        found["cicd.pipeline.task.name"] = run.name
-    return found
-
-
-def _content(event: AnyEvent, full: bool) -> tuple[int, str, str, Attributes]:
+def _content(event: AnyEvent, full: bool, tables: Tables) -> tuple[int, str, str, Attributes]:
     """(severity, body, event name, attributes of its own)."""
     if not full and type(event) is PhaseChange and event.error is None and event.phase in PHASES:
-        return _phase(event, {})
-    fields = {key: value for key, value in event.attributes.items() if key not in _OWN}
+        return _phase(event, {}, tables)
+    fields = {key: value for key, value in event.attributes.items() if key not in NOT_ON_LOGS}
     if isinstance(event, PhaseChange):
-        return _phase(event, fields)
+        return _phase(event, fields, tables)
     if isinstance(event, Log):
-        if event.logger:
-            fields["logger"] = event.logger
+        tables.line_log.put(fields, event)
         return event.severity, event.message, event.event_name, fields
     if isinstance(event, Report):
-        return _report(event, fields)
-    return _stat(event, fields)
+        tables.report.put(fields, event)
+        return INFO, event.name, "otel_events.report", fields
+    tables.stat_log.put(fields, event)
+    return INFO, f"{event.name} = {event.value}", "otel_events.stat", fields
 
 
-def _phase(event: PhaseChange, fields: Attributes) -> tuple[int, str, str, Attributes]:
-    info = PHASES.get(event.phase)
-    fields["otel_events.phase.native"] = event.native
+def _phase(event: PhaseChange, fields: Attributes, tables: Tables) -> tuple[int, str, str, Attributes]:
+    tables.phase_log.put(fields, event)
     if event.error:
-        fields["error.type"] = fields["exception.type"] = event.error.type or "_OTHER"
-        if event.error.kind:
-            fields["otel_events.error.kind"] = event.error.kind
-        if event.error.message:
-            fields["exception.message"] = event.error.message
-        if event.error.stack:
-            fields["exception.stacktrace"] = event.error.stack
+        tables.error_log.put(fields, event.error)
+    info = PHASES.get(event.phase)
     if info is None:
-        return 9, event.reason or event.native, f"{event.run.source}.phase.{event.native or event.phase}", fields
+        return INFO, event.reason or event.native, f"{event.run.source}.phase.{event.native or event.phase}", fields
     return info.severity, event.reason or event.native, f"otel_events.run.{event.phase}", fields
-
-
-def _report(event: Report, fields: Attributes) -> tuple[int, str, str, Attributes]:
-    fields["otel_events.report.name"] = event.name
-    if event.media_type:
-        fields["otel_events.report.media_type"] = event.media_type
-    if event.uri:
-        fields["otel_events.report.uri"] = event.uri
-    if event.step is not None:
-        fields["otel_events.report.step"] = event.step
-    return 9, event.name, "otel_events.report", fields
-
-
-def _stat(event: Stat, fields: Attributes) -> tuple[int, str, str, Attributes]:
-    """Only for a stat that came late: the others are metrics and no logs."""
-    fields["otel_events.stat.name"] = event.name
-    fields["otel_events.stat.value"] = event.value
-    return 9, f"{event.name} = {event.value}", "otel_events.stat", fields

@@ -8,46 +8,65 @@ from __future__ import annotations
 
 import msgspec
 
-from otel_events.core.fold import INTERNAL, RESERVED, Attempt
+from otel_events.core.attributes import NANO, NOT_ON_SPANS, TABLES, Tables, is_failure
+from otel_events.core.fold import INTERNAL, Attempt
 from otel_events.model import telemetry
-from otel_events.model.event import MOMENTS, PHASES, Link, PhaseChange, Report, Run
+from otel_events.model.event import MOMENTS, PHASES, Link, PhaseChange, Run
 from otel_events.model.identity import is_sampled, parse_traceparent, span_id, trace_id
 from otel_events.model.telemetry import Attributes, SpanData, SpanEvent, SpanLink
 
-NANO = 1_000_000_000
+__all__ = ["NANO", "Context", "context", "derived_parent", "span"]
+
 MOMENTS_LIMIT = 128
 """Of one phase change: as many events as the SDK lets a span have."""
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
-    """Where an attempt stands in its trace. ``foreign``: we do not send this span: the source's own SDK does, or
-    it is of the source's own machinery."""
+    """Where an attempt stands in its trace."""
 
     trace_id: bytes
     span_id: bytes
     parent_span_id: bytes = b""
+    """b"" for a root."""
     foreign: bool = False
+    """We do not send this span: the SDK of the source sends it, or it is of the source's own machinery."""
+
+
+NOWHERE = Context(b"", b"")
+"""The context of what belongs to no run."""
 
 
 def context(run: Run, attributes: Attributes, parent_span_id: bytes = b"") -> Context:
-    """Context of an attempt from its natural key; a trace context that its source carries wins (law 2): the run's own
-    entirely, the caller's for trace and parent. One that is not sampled is the context of a span that nobody sends."""
-    own = _told(attributes, "traceparent")
-    if own:
-        return Context(own[0], own[1], parent_span_id, foreign=True)
+    """The context of an attempt, from its natural key and the trace contexts that its source carries (law 2).
+
+    A trace context of the run itself wins in full; one of its caller decides trace and parent. One that is not sampled
+    is passed over: it is the context of a span that nobody sends.
+
+    Args:
+        run: Whose attempt it is; ``attempt`` is its number.
+        attributes: What its events say of it.
+        parent_span_id: Span id of its parent, where no trace context names another one.
+
+    Returns:
+        The ids of its span.
+    """
+    carried = _sampled_context(attributes, "traceparent")
+    if carried:
+        return Context(carried[0], carried[1], parent_span_id, foreign=True)
     span = span_id(run.source, run.namespace, run.id, run.attempt, run.kind)
     if attributes.get(INTERNAL):
         return Context(trace_id(run.source, run.namespace, run.root), span, parent_span_id, foreign=True)
-    outer = _told(attributes, "otel_events.parent.traceparent")
-    if outer:
-        return Context(outer[0], span, outer[1])
+    caller = _sampled_context(attributes, "otel_events.parent.traceparent")
+    if caller:
+        return Context(caller[0], span, caller[1])
     return Context(trace_id(run.source, run.namespace, run.root), span, parent_span_id)
 
 
-def _told(attributes: Attributes, key: str) -> tuple[bytes, bytes] | None:
+def _sampled_context(attributes: Attributes, key: str) -> tuple[bytes, bytes] | None:
+    """(trace id, span id) of the ``traceparent`` under that key; None where there is none that is sampled."""
     text = attributes.get(key)
-    found = parse_traceparent(text) if isinstance(text, str) else None
-    return found if found and is_sampled(str(text)) else None
+    ids = parse_traceparent(text) if isinstance(text, str) else None
+    return ids if ids and is_sampled(str(text)) else None
 
 
 def derived_parent(run: Run, attempt: int = 1) -> bytes:
@@ -60,21 +79,41 @@ def derived_parent(run: Run, attempt: int = 1) -> bytes:
     return b""
 
 
-def span(attempt: Attempt, where: Context, outcome: str, previous: Context | None = None) -> SpanData:
-    """The span of a closed attempt. ``outcome`` is the settled one, "" for incomplete; ``previous``: attempt n-1's."""
+def span(
+    attempt: Attempt, where: Context, outcome: str, previous: Context | None = None, tables: Tables = TABLES
+) -> SpanData:
+    """The span of a closed attempt.
+
+    Args:
+        attempt: The attempt, as the fold has it.
+        where: Its place in its trace.
+        outcome: The settled outcome; "" for an incomplete attempt.
+        previous: Context of the attempt before this one; becomes a link.
+        tables: Which attributes it has.
+
+    Returns:
+        The span, ready to be encoded.
+
+    Example:
+        >>> from otel_events.core.fold import attempts
+        >>> from otel_events.model.event import PhaseChange, Run
+        >>> run = Run("flyte", "task", "r/t", "train", "r")
+        >>> [ended] = attempts([PhaseChange(id="e", time=1, run=run, phase="succeeded", native="SUCCEEDED")])
+        >>> span(ended, context(run, {}), "succeeded").attributes["cicd.pipeline.task.run.result"]
+        'success'
+    """
     run = attempt.run
-    root = run.kind == "workflow" and run.id == run.root
     status, message = _status(attempt, outcome)
     return SpanData(
         trace_id=where.trace_id,
         span_id=where.span_id,
         parent_span_id=where.parent_span_id,
         name=_name(run),
-        kind=telemetry.SERVER if root else telemetry.INTERNAL,
+        kind=telemetry.SERVER if run.kind == "workflow" and run.id == run.root else telemetry.INTERNAL,
         start=attempt.start,
         end=max(attempt.start, attempt.end),
-        attributes=_attributes(attempt, outcome),
-        events=_events(attempt, outcome),
+        attributes=_attributes(attempt, outcome, tables),
+        events=_events(attempt, outcome, tables),
         links=_links(attempt, previous),
         status=status,
         status_message=message,
@@ -88,110 +127,49 @@ def _name(run: Run) -> str:
 
 
 def _status(attempt: Attempt, outcome: str) -> tuple[int, str]:
-    if outcome and PHASES[outcome].error:
+    if is_failure(outcome):
         return telemetry.ERROR, attempt.error.message if attempt.error else ""
     return telemetry.UNSET, ""
 
 
-def _attributes(attempt: Attempt, outcome: str) -> Attributes:
-    run = attempt.run
-    found = attempt.attributes.copy()
-    for key in (*RESERVED, MOMENTS):
-        found.pop(key, None)
-    url = found.pop("otel_events.run.url", None)
-    if run.kind == "workflow":
-        _put(found, "cicd.pipeline.name", run.workflow or run.name)
-        found["cicd.pipeline.run.id"] = run.id
-        found["cicd.pipeline.action.name"] = "RUN"
-        result, address = "cicd.pipeline.result", "cicd.pipeline.run.url.full"
-    else:
-        _put(found, "cicd.pipeline.name", run.workflow)
-        found["cicd.pipeline.run.id"] = run.root
-        _put(found, "cicd.pipeline.task.name", run.name)
-        found["cicd.pipeline.task.run.id"] = run.id
-        result, address = "cicd.pipeline.task.run.result", "cicd.pipeline.task.run.url.full"
-    if outcome:
-        found[result] = PHASES[outcome].cicd
-    if url:
-        found[address] = url
-    _ours(found, attempt, outcome)
-    return found
+def _attributes(attempt: Attempt, outcome: str, tables: Tables) -> Attributes:
+    """The source's own first, then those of the table, which win over a source that uses one of their names."""
+    fields = attempt.attributes.copy()
+    for key in NOT_ON_SPANS:
+        fields.pop(key, None)
+    settled = attempt if outcome == attempt.outcome else msgspec.structs.replace(attempt, outcome=outcome)
+    (tables.workflow_span if attempt.run.kind == "workflow" else tables.step_span).put(fields, settled)
+    return fields
 
 
-def _ours(found: Attributes, attempt: Attempt, outcome: str) -> None:
-    run = attempt.run
-    found["otel_events.source"] = run.source
-    found["otel_events.kind"] = run.kind
-    _put(found, "otel_events.namespace", run.namespace)
-    found["otel_events.run.id"] = run.id
-    found["otel_events.attempt"] = run.attempt
-    _put(found, "otel_events.outcome", outcome)
-    _put(found, "otel_events.phase.native", attempt.native)
-    queued_until = attempt.first_running or (attempt.end if outcome else 0)
-    if queued_until:
-        found["otel_events.queue.duration"] = (queued_until - attempt.start) / NANO
-    if attempt.first_running:
-        found["otel_events.run.duration"] = (attempt.end - attempt.first_running) / NANO
-    if outcome and PHASES[outcome].error:
-        found["error.type"] = attempt.error.type if attempt.error and attempt.error.type else "_OTHER"
-    if attempt.error:
-        _put(found, "otel_events.error.kind", attempt.error.kind)
-    if not outcome:
-        found["otel_events.incomplete"] = True
-    if attempt.skewed:
-        found["otel_events.clock_skew"] = True
+def _events(attempt: Attempt, outcome: str, tables: Tables) -> list[SpanEvent]:
+    events = [_phase_event(change, outcome, tables) for change in attempt.phases]
+    events.extend(SpanEvent(report.time, "otel_events.report", tables.report.of(report)) for report in attempt.reports)
+    events.extend(moment for change in attempt.phases if MOMENTS in change.attributes for moment in _moments(change))
+    if attempt.error and is_failure(outcome):
+        events.append(SpanEvent(attempt.end, "exception", tables.exception_event.of(attempt.error)))
+    return events
 
 
-def _put(found: Attributes, key: str, value: str) -> None:
-    if value:
-        found[key] = value
-
-
-def _events(attempt: Attempt, outcome: str) -> list[SpanEvent]:
-    made = [_phase_event(change, outcome) for change in attempt.phases]
-    made.extend(_report_event(report) for report in attempt.reports)
-    made.extend(moment for change in attempt.phases if MOMENTS in change.attributes for moment in _moments(change))
-    if attempt.error and outcome and PHASES[outcome].error:
-        error = attempt.error
-        fields: Attributes = {"exception.type": error.type or "_OTHER"}
-        _put(fields, "exception.message", error.message)
-        _put(fields, "exception.stacktrace", error.stack)
-        made.append(SpanEvent(attempt.end, "exception", fields))
-    return made
-
-
-def _phase_event(change: PhaseChange, outcome: str) -> SpanEvent:
+def _phase_event(change: PhaseChange, outcome: str, tables: Tables) -> SpanEvent:
     phase = outcome if outcome and PHASES[change.phase].outcome else change.phase
-    fields: Attributes = {"otel_events.phase.native": change.native}
-    if change.reason:
-        fields["otel_events.reason"] = change.reason
-    return SpanEvent(change.time, f"otel_events.run.{phase}", fields)
-
-
-def _report_event(report: Report) -> SpanEvent:
-    fields: Attributes = {"otel_events.report.name": report.name}
-    _put(fields, "otel_events.report.media_type", report.media_type)
-    _put(fields, "otel_events.report.uri", report.uri)
-    if report.step is not None:
-        fields["otel_events.report.step"] = report.step
-    return SpanEvent(report.time, "otel_events.report", fields)
+    return SpanEvent(change.time, f"otel_events.run.{phase}", tables.phase_event.of(change))
 
 
 def _moments(change: PhaseChange) -> list[SpanEvent]:
-    """What else happened in the attempt, as its source wrote it down; none of what cannot be read."""
+    """What else happened in the attempt, as its source wrote it into ``MOMENTS``; nothing where that cannot be read."""
     try:
-        told = msgspec.json.decode(str(change.attributes[MOMENTS]), type=list[tuple[str, int, Attributes]])
-    except (msgspec.DecodeError, RecursionError):
+        rows = msgspec.json.decode(str(change.attributes[MOMENTS]), type=list[tuple[str, int, Attributes]])
+    except (msgspec.DecodeError, RecursionError):  # RecursionError: of brackets that are nested too deep
         return []
-    return [SpanEvent(time, name, fields) for name, time, fields in told[:MOMENTS_LIMIT] if 0 < time < 2**63]
+    return [SpanEvent(time, name, fields) for name, time, fields in rows[:MOMENTS_LIMIT] if 0 < time < 2**63]
 
 
 def _links(attempt: Attempt, previous: Context | None) -> list[SpanLink]:
-    made: list[SpanLink] = []
+    links = [_link(attempt.run, link) for link in attempt.links]
     if previous:
-        made.append(SpanLink(previous.trace_id, previous.span_id, {"otel_events.link": "retries"}))
-    made.extend(_link(attempt.run, link) for link in attempt.links)
-    return made
+        links.insert(0, SpanLink(previous.trace_id, previous.span_id, {"otel_events.link": "retries"}))
+    return links
 
 
 def _link(run: Run, link: Link) -> SpanLink:

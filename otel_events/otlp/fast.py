@@ -1,8 +1,9 @@
-"""What there is most of, straight to bytes: the log record of a phase change, and the span of a plain attempt.
+"""Fast encoders for common log records and spans.
 
-Each equals, byte for byte, what the general way gives (``encode_log(log(...))``, ``encode_span(span(...))`` of what
-``attempts`` folds): a property test holds it. They spare the structs and dicts in between and keep the bytes of what
-comes again and again. What is not plain takes the general way.
+Each gives the same bytes as the general way, ``encode_log(log(...))`` and ``encode_span(span(...))``, from the same
+tables of attributes; a property test compares them. They skip the structs and dicts in between and keep the bytes of
+what repeats: of definitions, of phase changes, of attempts. Anything unusual (an error, a link, a retry, a name of ours
+that a source uses) goes the general way.
 """
 
 from __future__ import annotations
@@ -10,222 +11,192 @@ from __future__ import annotations
 from struct import Struct
 from typing import TypeVar
 
-from otel_events.core.fold import RESERVED, Attempt
-from otel_events.core.logs import identity, log, severity_text
-from otel_events.core.spans import NANO, Context, span
-from otel_events.model.event import MOMENTS, PHASES, AnyEvent, PhaseChange, Report, Run
-from otel_events.model.telemetry import INTERNAL, Attributes
-from otel_events.otlp import attributes, encode_log, encode_span, span_event
-from otel_events.otlp.wire import ATTRIBUTES, BODY, EVENT, LOG, NAMES, SPAN, varint
+from otel_events.core.attributes import NOT_ON_LOGS, NOT_ON_SPANS, TABLES, NumberedRun, Tables
+from otel_events.core.fold import Attempt
+from otel_events.core.logs import log, severity_text
+from otel_events.core.spans import Context, span
+from otel_events.model.event import OUTCOMES, PHASES, AnyEvent, PhaseChange, Report, Run
+from otel_events.model.telemetry import INTERNAL
+from otel_events.otlp.compiled import CompiledTable, Template
+from otel_events.otlp.encode import encode_log, encode_span, span_event
+from otel_events.otlp.wire import ATTRIBUTES, BODY, EVENT, LOG, NAMES, SPAN, attributes, varint
 
-KEPT = 16_384
-"""Entries of each table; one that is full is emptied."""
+CACHED = 16_384
+"""Entries of each cache; a full one is emptied."""
 
 _IN_TRACE = b"\x45\x01\x00\x00\x00\x4a\x10"
 """Flags of a log record (sampled) and what stands before its trace id."""
 _UNSET = b"\x7a\x00\x85\x01\x00\x01\x00\x00"
 """Status UNSET, and the flags of a span as the SDK sets them."""
-_REPORT = b"\x10\x09" + NAMES[0x1A]["INFO"]
+_REPORT_SEVERITY = b"\x10\x09" + NAMES[0x1A]["INFO"]
 _REPORT_NAME = NAMES[0x62]["otel_events.report"]
 
 _time = Struct("<BQ").pack
 _times = Struct("<BQBQ").pack
 _nanoseconds = Struct("<Q").pack
+_GOOD = frozenset(outcome for outcome in OUTCOMES if not PHASES[outcome].error)
 _TOP = 1 << 63
+"""Times at or above this, and at or below 0, go the general way, which clamps or leaves them out."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-def _keep(table: dict[K, V], key: K, value: V) -> V:
-    if len(table) >= KEPT:
+def _cache(table: dict[K, V], key: K, value: V) -> V:
+    if len(table) >= CACHED:
         table.clear()
     table[key] = value
     return value
 
 
 class Logs:
-    """Log records of phase changes and reports. Between two times stand the parts of the change (phase, native word,
-    reason), which come again in every run, and of the attempt (its identity and context), which come again in each of
-    its phases."""
+    """Log records of phase changes and reports.
 
-    def __init__(self) -> None:
+    A record is made of parts that repeat: those of the change (phase, native word, reason) come again in every run,
+    those of the attempt (its identity and context) in each of its phases.
+    """
+
+    def __init__(self, tables: Tables = TABLES) -> None:
+        """Compile the tables whose attributes the records have."""
+        self._tables = tables
+        self._phase = CompiledTable(tables.phase_log, LOG, "change")
+        self._report = CompiledTable(tables.report, LOG)
+        self._owner = CompiledTable(tables.run_log, LOG, "definition")
+        self._phase_names = NOT_ON_LOGS | tables.run_log.names | tables.phase_log.names
+        self._report_names = NOT_ON_LOGS | tables.run_log.names | tables.report.names
         self._changes: dict[tuple[str, str, str], tuple[bytes, bytes, bytes]] = {}
         # By the identity of the Run object, which the entry keeps alive: hashing one costs more than all the rest.
         self._attempts: dict[tuple[int, int], tuple[Run, bytes, bytes, bytes]] = {}
-        self._definitions: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+        self._definitions: dict[tuple[str, ...], Template] = {}
 
     def record(self, event: AnyEvent, where: Context, attempt: int, first: bool, late: bool) -> bytes:
-        """The record of any event, in the context of its attempt."""
-        if type(event) is PhaseChange and not late and event.run.id:
-            return self.encode(event, where.trace_id, where.span_id, attempt, first)
-        if type(event) is Report and not late and event.run.id:
-            return self.report(event, where.trace_id, where.span_id, attempt)
-        return encode_log(log(event, where.trace_id, where.span_id, attempt, late))
+        """The encoded log record of an event.
 
-    def encode(self, event: PhaseChange, trace: bytes, span_id: bytes, attempt: int, first: bool) -> bytes:
-        """The record of a change that is in time. ``first``: the first of its attempt, which tells all attributes."""
+        Args:
+            event: Any event.
+            where: Context of its attempt.
+            attempt: Number of its attempt.
+            first: Whether it is the first phase change of its attempt, which carries all attributes of the source.
+            late: Whether the source dated it after the attempt's outcome.
+
+        Returns:
+            Body of a LogRecord.
+        """
+        if not late and event.run.id:
+            if type(event) is PhaseChange:
+                return self._phase_record(event, where, attempt, first)
+            if type(event) is Report:
+                return self._report_record(event, where, attempt)
+        return encode_log(log(event, where.trace_id, where.span_id, attempt, late, tables=self._tables))
+
+    def _phase_record(self, event: PhaseChange, where: Context, attempt: int, first: bool) -> bytes:
         time, own = event.time, event.attributes
-        if event.error is not None or event.phase not in PHASES or not 0 < time < _TOP:
-            return encode_log(log(event, trace, span_id, attempt, full=first))
-        if first and not _TAKEN.isdisjoint(own):
-            return encode_log(log(event, trace, span_id, attempt))
-        before, native, name = self._changes.get((event.phase, event.native, event.reason)) or self._change(event)
+        usual = event.error is None and event.phase in PHASES and 0 < time < _TOP
+        if not usual or (first and not self._phase_names.isdisjoint(own)):
+            return encode_log(log(event, where.trace_id, where.span_id, attempt, full=first, tables=self._tables))
+        before, fields, name = self._changes.get((event.phase, event.native, event.reason)) or self._change(event)
         if first:
             before += attributes(LOG, own)
-        about = self._about(event.run, attempt, trace, span_id)
-        return b"".join((_time(0x09, time), before, native, about, _time(0x59, time), name))
+        about = self._about(event.run, attempt, where)
+        return b"".join((_time(0x09, time), before, fields, about, _time(0x59, time), name))
 
-    def report(self, event: Report, trace: bytes, span_id: bytes, attempt: int) -> bytes:
-        """The record of a report that is in time."""
+    def _report_record(self, event: Report, where: Context, attempt: int) -> bytes:
         time, own = event.time, event.attributes
-        if not 0 < time < _TOP or not _TAKEN.isdisjoint(own):
-            return encode_log(log(event, trace, span_id, attempt))
-        found = attributes(LOG, own) + attributes(LOG, _report_fields(event))
-        about = self._about(event.run, attempt, trace, span_id)
-        return b"".join((_time(0x09, time), _REPORT, BODY[event.name], found, about, _time(0x59, time), _REPORT_NAME))
+        if not 0 < time < _TOP or not self._report_names.isdisjoint(own):
+            return encode_log(log(event, where.trace_id, where.span_id, attempt, tables=self._tables))
+        fields = attributes(LOG, own) + self._report.encode(event)
+        about = self._about(event.run, attempt, where)
+        parts = (_time(0x09, time), _REPORT_SEVERITY, BODY[event.name], fields, about, _time(0x59, time), _REPORT_NAME)
+        return b"".join(parts)
 
-    def _about(self, run: Run, attempt: int, trace: bytes, span_id: bytes) -> bytes:
-        kept = self._attempts.get((id(run), attempt))
-        if kept is None or kept[0] is not run or kept[1] != span_id or kept[2] != trace:
-            texts, numbers = ATTRIBUTES[LOG][str], ATTRIBUTES[LOG][int]
-            before, after = self._definition(run)
-            made = b"".join(
-                (
-                    before,
-                    texts["otel_events.run.id"][run.id],
-                    numbers["otel_events.attempt"][attempt],
-                    after,
-                    _IN_TRACE,
-                    trace,
-                    b"\x52\x08",
-                    span_id,
-                )
-            )
-            kept = _keep(self._attempts, (id(run), attempt), (run, span_id, trace, made))
-        return kept[3]
+    def _about(self, run: Run, attempt: int, where: Context) -> bytes:
+        """Whose record it is, and the ids of its span."""
+        entry = self._attempts.get((id(run), attempt))
+        if entry is None or entry[0] is not run or entry[1] != where.span_id or entry[2] != where.trace_id:
+            fields = self._owner.fill(self._definition(run), NumberedRun(run, attempt))
+            about = b"".join((*fields, _IN_TRACE, where.trace_id, b"\x52\x08", where.span_id))
+            entry = _cache(self._attempts, (id(run), attempt), (run, where.span_id, where.trace_id, about))
+        return entry[3]
 
-    def _definition(self, run: Run) -> tuple[bytes, bytes]:
-        """What ``identity`` gives before, and after, the run's id and attempt."""
+    def _definition(self, run: Run) -> Template:
         key = (run.source, run.namespace, run.kind, run.workflow, run.name)
-        kept = self._definitions.get(key)
-        if kept is None:
-            found = [attributes(LOG, {name: value}) for name, value in identity(run, 0).items()]
-            at = list(identity(run, 0)).index("otel_events.run.id")
-            kept = _keep(self._definitions, key, (b"".join(found[:at]), b"".join(found[at + 2 :])))
-        return kept
+        template = self._definitions.get(key)
+        if template is None:
+            template = _cache(self._definitions, key, self._owner.template(NumberedRun(run, 0)))
+        return template
 
     def _change(self, event: PhaseChange) -> tuple[bytes, bytes, bytes]:
+        """(severity and body, attributes, name of the event)."""
         info = PHASES[event.phase]
         severity = bytes((0x10, info.severity)) + NAMES[0x1A][severity_text(info.severity)]
-        native = attributes(LOG, {"otel_events.phase.native": event.native})
-        made = severity + BODY[event.reason or event.native], native, NAMES[0x62][f"otel_events.run.{event.phase}"]
-        return _keep(self._changes, (event.phase, event.native, event.reason), made)
+        before, name = severity + BODY[event.reason or event.native], NAMES[0x62][f"otel_events.run.{event.phase}"]
+        key = (event.phase, event.native, event.reason)
+        parts = before, self._phase.encode(event), name
+        return _cache(self._changes, key, parts) if self._phase.is_constant else parts
 
 
 class Spans:
-    """Spans of node and task attempts that went well: the parts of the definition, and of each change of phase, are
-    kept; ids, times and the source's own attributes are what is new in each."""
+    """Spans of node and task attempts that went well.
 
-    def __init__(self) -> None:
-        self._definitions: dict[tuple[str, ...], tuple[bytes, ...]] = {}
+    The bytes of the definition and of each phase change are kept; ids, times and the source's own attributes are new
+    in each span.
+    """
+
+    def __init__(self, tables: Tables = TABLES) -> None:
+        """Compile the tables whose attributes the spans and their events have."""
+        self._tables = tables
+        self._rows = CompiledTable(tables.step_span, SPAN, "definition")
+        self._phase = CompiledTable(tables.phase_event, EVENT, "change")
+        self._report = CompiledTable(tables.report, EVENT)
+        self._names = NOT_ON_SPANS | tables.step_span.names
+        self._definitions: dict[tuple[str, ...], tuple[bytes, Template]] = {}
         self._changes: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
 
     def encode(self, attempt: Attempt, where: Context, outcome: str, previous: Context | None) -> bytes:
-        """``encode_span(span(...))`` of the same."""
-        run = attempt.run
-        plain = not (previous or attempt.links or attempt.error or attempt.skewed) and outcome == attempt.outcome
-        if not (plain and outcome and run.kind != "workflow" and 0 < attempt.start <= attempt.end < _TOP):
-            return encode_span(span(attempt, where, outcome, previous))
-        if not _TAKEN.isdisjoint(attempt.attributes) or PHASES[outcome].error:
-            return encode_span(span(attempt, where, outcome, previous))
-        head, pipeline, name, result, native = self._definition(run, outcome, attempt.native)
+        """The encoded span of a closed attempt.
+
+        Args:
+            attempt: The attempt, as the fold has it.
+            where: Its place in its trace.
+            outcome: The settled outcome; "" for an incomplete attempt.
+            previous: Context of the attempt before this one.
+
+        Returns:
+            Body of a Span, as ``encode_span(span(...))`` gives it.
+        """
+        run, own = attempt.run, attempt.attributes
+        usual = not (previous or attempt.links or attempt.error or attempt.skewed) and outcome == attempt.outcome
+        usual = usual and outcome in _GOOD and run.kind != "workflow" and 0 < attempt.start <= attempt.end < _TOP
+        if not usual or not self._names.isdisjoint(own):
+            return encode_span(span(attempt, where, outcome, previous, self._tables))
         types = ATTRIBUTES[SPAN]
-        texts, numbers = types[str], types[int]
-        parts = [b"\x0a\x10", where.trace_id, b"\x12\x08", where.span_id, b"\x22\x08", where.parent_span_id, head]
-        if not where.parent_span_id:
-            del parts[4:6]
-        parts.append(_times(0x39, attempt.start, 0x41, attempt.end))
-        parts += [types[type(value)][key][value] for key, value in attempt.attributes.items()]
-        queued = ((attempt.first_running or attempt.end) - attempt.start) / NANO
-        parts += (
-            pipeline,
-            texts["cicd.pipeline.run.id"][run.root],
-            name,
-            texts["cicd.pipeline.task.run.id"][run.id],
-            result,
-            texts["otel_events.run.id"][run.id],
-            numbers["otel_events.attempt"][run.attempt],
-            native,
-            types[float]["otel_events.queue.duration"][queued],
-        )
-        if attempt.first_running:
-            ran = (attempt.end - attempt.first_running) / NANO
-            parts.append(types[float]["otel_events.run.duration"][ran])
+        key = (run.source, run.kind, run.namespace, run.workflow, run.name, outcome, attempt.native)
+        head, template = self._definitions.get(key) or self._definition(key, attempt)
+        parts = [b"\x0a\x10", where.trace_id, b"\x12\x08", where.span_id]
+        if where.parent_span_id:
+            parts += b"\x22\x08", where.parent_span_id
+        parts += head, _times(0x39, attempt.start, 0x41, attempt.end)
+        parts += [types[type(value)][name][value] for name, value in own.items()]
+        parts += self._rows.fill(template, attempt)
         for change in attempt.phases:
-            start, end = self._changes.get((change.phase, change.native, change.reason)) or self._change(change)
-            parts += (start, _nanoseconds(change.time), end)
+            before, after = self._changes.get((change.phase, change.native, change.reason)) or self._change(change)
+            parts += before, _nanoseconds(change.time), after
         if attempt.reports:
-            parts += [_report(report) for report in attempt.reports]
+            parts += map(self._report_event, attempt.reports)
         parts.append(_UNSET)
         return b"".join(parts)
 
-    def _definition(self, run: Run, outcome: str, native: str) -> tuple[bytes, ...]:
-        """Name and kind, and the attributes that all attempts of a definition share, in the four places they stand."""
-        key = (run.source, run.kind, run.namespace, run.workflow, run.name, outcome, native)
-        kept = self._definitions.get(key)
-        if kept is not None:
-            return kept
-        groups: tuple[Attributes, ...] = (
-            {"cicd.pipeline.name": run.workflow},
-            {"cicd.pipeline.task.name": run.name},
-            {
-                "cicd.pipeline.task.run.result": PHASES[outcome].cicd,
-                "otel_events.source": run.source,
-                "otel_events.kind": run.kind,
-                "otel_events.namespace": run.namespace,
-            },
-            {"otel_events.outcome": outcome, "otel_events.phase.native": native},
-        )
-        told = [attributes(SPAN, {name: text for name, text in group.items() if text}) for group in groups]
-        head = NAMES[0x2A][run.name or run.kind] + b"\x30" + varint(INTERNAL)
-        return _keep(self._definitions, key, (head, *told))
+    def _definition(self, key: tuple[str, ...], attempt: Attempt) -> tuple[bytes, Template]:
+        """(name and kind, attributes)."""
+        head = NAMES[0x2A][attempt.run.name or attempt.run.kind] + b"\x30" + varint(INTERNAL)
+        return _cache(self._definitions, key, (head, self._rows.template(attempt)))
 
     def _change(self, change: PhaseChange) -> tuple[bytes, bytes]:
         """(what stands before the time of a span event, what after it)."""
-        found = {"otel_events.phase.native": change.native}
-        if change.reason:
-            found["otel_events.reason"] = change.reason
-        tail = NAMES[0x12][f"otel_events.run.{change.phase}"] + attributes(EVENT, found)
-        head = b"\x5a" + varint(9 + len(tail)) + b"\x09"
-        return _keep(self._changes, (change.phase, change.native, change.reason), (head, tail))
+        after = NAMES[0x12][f"otel_events.run.{change.phase}"] + self._phase.encode(change)
+        halves = b"\x5a" + varint(9 + len(after)) + b"\x09", after
+        key = (change.phase, change.native, change.reason)
+        return _cache(self._changes, key, halves) if self._phase.is_constant else halves
 
-
-_TAKEN = frozenset(
-    (
-        *RESERVED,
-        MOMENTS,
-        *("otel_events.run.url", "cicd.pipeline.name", "cicd.pipeline.run.id", "cicd.pipeline.task.name"),
-        *("cicd.pipeline.task.run.id", "cicd.pipeline.task.run.result", "otel_events.source", "otel_events.kind"),
-        *("otel_events.namespace", "otel_events.run.id", "otel_events.attempt", "otel_events.outcome"),
-        *("otel_events.phase.native", "otel_events.queue.duration", "otel_events.run.duration", "error.type"),
-        *("otel_events.report.name", "otel_events.report.media_type", "otel_events.report.uri"),
-        *("otel_events.report.step", "otel_events.resource.id"),
-    )
-)
-"""Names that we give ourselves: a source that tells one of them takes the general way, where ours win."""
-
-
-def _report_fields(report: Report) -> Attributes:
-    found: Attributes = {"otel_events.report.name": report.name}
-    if report.media_type:
-        found["otel_events.report.media_type"] = report.media_type
-    if report.uri:
-        found["otel_events.report.uri"] = report.uri
-    if report.step is not None:
-        found["otel_events.report.step"] = report.step
-    return found
-
-
-def _report(report: Report) -> bytes:
-    return span_event(report.time, "otel_events.report", attributes(EVENT, _report_fields(report)))
+    def _report_event(self, report: Report) -> bytes:
+        return span_event(report.time, "otel_events.report", self._report.encode(report))
