@@ -1,6 +1,7 @@
-"""OTLP out: encoding (encode, wire, metrics), configuration (config), delivery (send, export), files (jsonlines).
+"""OTLP out: encoding (encode, wire, metrics), configuration (config), delivery (send, http, grpc, senders, export),
+files (jsonlines), and fast encoders of common logs and spans (fast, compiled).
 
-Each public name comes from its module when it is first asked for: who only encodes loads no HTTP client.
+Each public name comes from its module when it is first asked for, so encoding alone loads no HTTP client.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from otel_events.otlp.export import Batch, Counts, Exporter
     from otel_events.otlp.jsonlines import logs_line, traces_line
     from otel_events.otlp.metrics import encode_metric
-    from otel_events.otlp.send import Clock, Result, Sender, SystemClock, sender
+    from otel_events.otlp.send import Clock, Result, Sender, SystemClock
+    from otel_events.otlp.senders import sender
     from otel_events.otlp.wire import attribute, attributes
 
 _NAMES = {
@@ -43,7 +45,8 @@ _NAMES = {
     "export": ("Batch", "Counts", "Exporter"),
     "jsonlines": ("logs_line", "traces_line"),
     "metrics": ("encode_metric",),
-    "send": ("Clock", "Result", "Sender", "SystemClock", "sender"),
+    "send": ("Clock", "Result", "Sender", "SystemClock"),
+    "senders": ("sender",),
     "wire": ("attribute", "attributes"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

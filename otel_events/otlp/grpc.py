@@ -10,7 +10,18 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 
 from otel_events.model.version import version
 from otel_events.otlp.config import Endpoint, Signal
-from otel_events.otlp.send import MAX_ANSWER, Clock, Result, Told, clip, delay, read_file, redact, taken, told
+from otel_events.otlp.send import (
+    MAX_ANSWER,
+    Clock,
+    Result,
+    StatusDetails,
+    clip,
+    delay,
+    read_file,
+    redact,
+    status_details,
+    success,
+)
 
 METHODS: dict[Signal, str] = {
     "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -21,13 +32,13 @@ _code = grpc.StatusCode
 RETRYABLE = frozenset(
     {_code.CANCELLED, _code.DEADLINE_EXCEEDED, _code.ABORTED, _code.OUT_OF_RANGE, _code.UNAVAILABLE, _code.DATA_LOSS}
 )
-"""Codes worth another try; RESOURCE_EXHAUSTED only with a RetryInfo; every other one is a refusal for good."""
+"""Codes worth another try; so is RESOURCE_EXHAUSTED with a RetryInfo. Every other one is a refusal for good."""
 
 _OPTIONS = (
     ("grpc.primary_user_agent", f"otel-events/{version()}"),
     ("grpc.max_receive_message_length", MAX_ANSWER),
     ("grpc.max_send_message_length", -1),
-    # When to try again is the exporter's to decide: the channel must not sleep longer than that.
+    # The exporter decides when to try again; the channel must not wait longer than the exporter does.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -39,7 +50,7 @@ _FORKED = (
 
 
 class GrpcSender:
-    """Sends to one target. A Sender; see there."""
+    """Sends the payloads of one signal to one target (``send.Sender``)."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self.signal, self.timeout = endpoint.signal, endpoint.timeout
@@ -68,7 +79,7 @@ class GrpcSender:
         if self._channel is None:
             self._open()
         try:
-            return taken(self.signal, self._call(payload, timeout=left, metadata=self._metadata))
+            return success(self.signal, self._call(payload, timeout=left, metadata=self._metadata))
         except grpc.RpcError as error:
             return self._refusal(error)
         except ValueError as closed:  # the channel, by close() in another thread
@@ -92,16 +103,17 @@ class GrpcSender:
         self._channel = self._call = None
 
 
-def _details(trailing: dict[str, Any]) -> Told:
-    """Message and delay of the rich error model (grpc-status-details-bin), or of a bare RetryInfo as some send it."""
-    found = told(trailing.get("grpc-status-details-bin", b""))
+def _details(trailing: dict[str, Any]) -> StatusDetails:
+    """Message and delay of the rich error model (grpc-status-details-bin), or of a bare RetryInfo, which some servers
+    send instead."""
+    details = status_details(trailing.get("grpc-status-details-bin", b""))
     bare = trailing.get("google.rpc.retryinfo-bin")
-    if found.after is not None or bare is None:
-        return found
+    if details.after is not None or bare is None:
+        return details
     try:
-        return Told(found.message, delay(RetryInfo.FromString(bare)))
+        return StatusDetails(details.message, delay(RetryInfo.FromString(bare)))
     except DecodeError:
-        return found
+        return details
 
 
 def _credentials(endpoint: Endpoint) -> Any:

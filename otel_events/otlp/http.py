@@ -19,7 +19,17 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from otel_events.model.errors import ConfigError
 from otel_events.model.version import version
 from otel_events.otlp.config import Compression, Endpoint
-from otel_events.otlp.send import MAX_ANSWER, Clock, Result, certificate_error, clip, redact, retry_after, taken, told
+from otel_events.otlp.send import (
+    MAX_ANSWER,
+    Clock,
+    Result,
+    certificate_error,
+    clip,
+    redact,
+    retry_after,
+    status_details,
+    success,
+)
 from otel_events.otlp.timed import Limit, TimedSocket, TimedTLSSocket
 
 RETRYABLE = frozenset({429, 502, 503, 504})
@@ -33,7 +43,7 @@ COMPRESS: dict[Compression, Callable[[bytes], bytes]] = {
 
 
 class HttpSender:
-    """Sends to one URL. A Sender; see there."""
+    """Sends the payloads of one signal to one URL (``send.Sender``)."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self.signal, self.timeout = endpoint.signal, endpoint.timeout
@@ -86,7 +96,7 @@ class HttpSender:
             result = self._answer(body, left)
         except (urllib3.exceptions.HTTPError, OSError) as failed:
             result = Result("retry", self._why(failed))
-        # Headers that ``close`` cut short look complete to http.client: no yes may come of that.
+        # Headers that ``close`` cut short look complete to http.client, so a good status may be no answer at all.
         return Result("retry", "no answer in time") if self._ended.is_set() else result
 
     def _answer(self, body: bytes, left: float) -> Result:
@@ -95,7 +105,7 @@ class HttpSender:
             self._path,
             body,
             self._headers,
-            retries=False,  # redirects are among what it would follow
+            retries=False,  # the exporter tries again; redirects, which urllib3 counts as retries, are not followed
             timeout=urllib3.Timeout(total=left),
             preload_content=False,
         )
@@ -104,8 +114,8 @@ class HttpSender:
     def _judged(self, answer: urllib3.BaseHTTPResponse, content: bytes) -> Result:
         """What an answer with that body means for what was sent."""
         if 200 <= answer.status < 300:
-            return taken(self.signal, content)
-        message, after = told(content)
+            return success(self.signal, content)
+        message, after = status_details(content)
         reason = redact(clip(f"HTTP {answer.status} {answer.reason or ''} {message}".strip()), self._endpoint)
         if answer.status not in RETRYABLE:
             return Result("refused", reason)
@@ -114,7 +124,7 @@ class HttpSender:
 
     @staticmethod
     def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
-        """The body, as far as it may be long; a connection with more of it to come is not used again."""
+        """The body, up to MAX_ANSWER bytes; a connection with more of it to come is not used again."""
         content = answer.read(MAX_ANSWER, decode_content=False)
         if len(content) == MAX_ANSWER:
             answer.close()

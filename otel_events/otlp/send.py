@@ -1,11 +1,13 @@
-"""Senders: one request to one endpoint, and what its answer means for the batch.
+"""What a sender is, and what the answer to a request means for the batch. The senders: http.py, grpc.py.
 
-Which answers are worth another try is the OTLP specification's to say (protocol/otlp.md, "Failures"); the two tables
-here and in grpc.py hold it. A sender never raises for what the other side does or fails to do: it returns a Result.
+Which answers are worth another try is laid down in the OTLP specification (protocol/otlp.md, "Failures"); the tables
+RETRYABLE of http.py and grpc.py follow it. A sender never raises for what the other side does or fails to do: it
+returns a Result.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from email.utils import parsedate_to_datetime
@@ -23,32 +25,32 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_events.model.errors import ConfigError
 from otel_events.otlp.config import PREFIX, Endpoint, Signal
-from otel_events.otlp.quiet import quiet_grpc
 
 MAX_ANSWER = 1 << 16
 """Bytes of an answer's body that are read; an OTLP answer has a few hundred."""
 MAX_AFTER = 3600.0
-"""Seconds that an answer can make us wait at most."""
+"""Longest wait, in seconds, that an answer can ask for."""
 _MAX_REASON = 300
+"""Characters of an endpoint's text that are kept."""
 PARTLY: dict[Signal, tuple[Any, str]] = {
     "traces": (ExportTraceServiceResponse, "rejected_spans"),
     "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
     "logs": (ExportLogsServiceResponse, "rejected_log_records"),
 }
-"""signal -> (message of a good answer, its count of items that were not taken)."""
+"""signal -> (message of a good answer, its count of rejected items)."""
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What became of one request. Only ``ok`` and ``refused`` (never worth sending again) let a batch go."""
+    """The result of one request. After ``ok`` and ``refused`` a batch is done; ``retry`` asks for another try."""
 
     outcome: Literal["ok", "retry", "refused"]
     reason: str = ""
     after: float | None = None
     """Seconds that the endpoint asks to wait before the next try; None: it does not say."""
     rejected: int = 0
-    """Items of an ``ok`` batch that were not taken (partial_success)."""
+    """Items of an ``ok`` batch that the endpoint rejected (partial_success)."""
     message: str = ""
-    """What the endpoint says to an ``ok``, if anything."""
+    """The endpoint's remark on an ``ok``; "" for none."""
 
 
 class Sender(Interface):
@@ -59,13 +61,13 @@ class Sender(Interface):
     """Seconds for one request."""
 
     def send(self, payload: bytes, deadline: float) -> Result:
-        """One try, over at ``deadline`` (of the clock's ``monotonic()``, seconds)."""
+        """Send one request; it ends by ``deadline`` (seconds of the clock's ``monotonic()``)."""
 
     def close(self) -> None:
-        """Let go of sockets; a ``send`` under way ends soon. From any thread."""
+        """Close the sockets; a ``send`` under way ends soon. From any thread."""
 
     def after_fork(self) -> None:
-        """In the child: forget the parent's sockets without a word on them."""
+        """In a forked child: drop the parent's sockets without sending anything on them."""
 
 
 class Clock(Interface):
@@ -76,7 +78,7 @@ class Clock(Interface):
     def time(self) -> float: ...
 
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
-        """Wait on the held ``condition``, for so long at most (None: for ever)."""
+        """Wait on the held ``condition`` for at most so many seconds (None: for ever)."""
 
 
 class SystemClock:
@@ -90,42 +92,31 @@ class SystemClock:
         condition.wait(seconds)
 
 
-def sender(endpoint: Endpoint, clock: Clock | None = None) -> Sender:
-    """The sender that the endpoint's protocol asks for. ConfigError for a certificate that cannot be used."""
-    if endpoint.protocol == "grpc":
-        with quiet_grpc():
-            from otel_events.otlp.grpc import GrpcSender  # only who uses gRPC loads it
-
-        return GrpcSender(endpoint, clock or SystemClock())
-    from otel_events.otlp.http import HttpSender
-
-    return HttpSender(endpoint, clock or SystemClock())
-
-
-class Told(NamedTuple):
+class StatusDetails(NamedTuple):
     """What a google.rpc.Status says."""
 
     message: str = ""
     after: float | None = None
+    """Seconds to wait before the next try; None: it does not say."""
 
 
-def taken(signal: Signal, body: bytes) -> Result:
-    """The Result of a good answer with that body, which may tell of items that were not taken."""
+def success(signal: Signal, body: bytes) -> Result:
+    """The Result of a good answer with that body, which may name items that were rejected (partial_success)."""
     message, rejected = PARTLY[signal]
     try:
-        partly = message.FromString(body).partial_success
-    except DecodeError:  # a good status stands; some answer JSON, or a page
+        partial = message.FromString(body).partial_success
+    except DecodeError:  # the good status counts: some endpoints answer with JSON or an HTML page
         return Result("ok")
-    return Result("ok", rejected=max(0, getattr(partly, rejected)), message=clip(partly.error_message))
+    return Result("ok", rejected=max(0, getattr(partial, rejected)), message=clip(partial.error_message))
 
 
-def told(body: bytes) -> Told:
-    """Message and RetryInfo of an encoded google.rpc.Status; nothing if it is none."""
+def status_details(body: bytes) -> StatusDetails:
+    """Message and RetryInfo of an encoded google.rpc.Status; empty where the body is none."""
     try:
         status = Status.FromString(body)
-        return Told(clip(status.message), next(map(_delay, status.details), None))
+        return StatusDetails(clip(status.message), next(map(_delay, status.details), None))
     except DecodeError:
-        return Told()
+        return StatusDetails()
 
 
 def _delay(detail: Any) -> float | None:
@@ -151,17 +142,17 @@ def retry_after(value: str, now: float) -> float | None:
 
 
 def _bounded(seconds: float) -> float:
-    return min(max(seconds, 0.0), MAX_AFTER) if seconds == seconds else 0.0
+    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), MAX_AFTER)
 
 
 def clip(text: str) -> str:
-    """Text from the other side, fit for a log line: printable, one line, not long."""
+    """Text from the other side, fit for a log line: printable, one line, at most 300 characters."""
     whole = "".join(character if character.isprintable() else " " for character in text[: _MAX_REASON + 1])
     return whole if len(whole) <= _MAX_REASON else whole[: _MAX_REASON - 3] + "..."
 
 
 def redact(text: str, endpoint: Endpoint) -> str:
-    """``text`` without the values of the endpoint's headers, should the other side repeat them."""
+    """``text`` without the values of the endpoint's headers, which an answer may repeat."""
     for secret in endpoint.headers.values():
         if secret.reveal():
             text = text.replace(secret.reveal(), "***")
@@ -169,7 +160,11 @@ def redact(text: str, endpoint: Endpoint) -> str:
 
 
 def read_file(path: str, endpoint: Endpoint, setting: str) -> bytes | None:
-    """Bytes of a certificate or key, None for ""; ConfigError names the variable."""
+    """Bytes of a certificate or key, None for the path "".
+
+    Raises:
+        ConfigError: The file cannot be read; names the variable of ``setting``.
+    """
     try:
         return Path(path).read_bytes() if path else None
     except OSError as failed:
@@ -177,5 +172,6 @@ def read_file(path: str, endpoint: Endpoint, setting: str) -> bytes | None:
 
 
 def certificate_error(path: str, endpoint: Endpoint, setting: str, why: str) -> ConfigError:
+    """The error for a certificate or key that cannot be used; ``setting`` is the end of its variable's name."""
     name = f"{PREFIX}{setting} (or {PREFIX}{endpoint.signal.upper()}_{setting})"
     return ConfigError(f"{name}: {path!r}: {why}; name a PEM file that this process can read")
