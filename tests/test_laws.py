@@ -12,7 +12,7 @@ from otel_events.core import fold
 from otel_events.core.fold import RESERVED
 from otel_events.core.logs import log
 from otel_events.core.spans import span
-from otel_events.core.traces import Closed, close_all, told
+from otel_events.core.traces import Closed, close_all, log_events
 from otel_events.model import telemetry
 from otel_events.model.declared import traits_of
 from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Report, Run
@@ -26,9 +26,9 @@ def telemetry_of(events: list[AnyEvent]) -> tuple[list[Closed], list[SpanData], 
     logs = [
         log(event, one.where.trace_id, one.where.span_id, one.attempt.run.attempt, late)
         for one in closed
-        for event, late in told(one.attempt)
+        for event, late in log_events(one.attempt)
     ]
-    logs += [log(event, b"", b"", one.run.attempt, late) for one in rest for event, late in told(one)]
+    logs += [log(event, b"", b"", one.run.attempt, late) for one in rest for event, late in log_events(one)]
     return closed, spans, logs
 
 

@@ -15,7 +15,7 @@ from otel_events.model.event import MOMENTS, PHASES, Link, PhaseChange, Run
 from otel_events.model.identity import is_sampled, parse_traceparent, span_id, trace_id
 from otel_events.model.telemetry import Attributes, SpanData, SpanEvent, SpanLink
 
-__all__ = ["NANO", "Context", "context", "derived_parent", "span"]
+__all__ = ["NANO", "NOWHERE", "Context", "context", "derived_parent", "span"]
 
 MOMENTS_LIMIT = 128
 """Of one phase change: as many events as the SDK lets a span have."""

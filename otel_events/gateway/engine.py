@@ -14,9 +14,9 @@ from otel_events.core.fold import INTERNAL, Attempt, attempts, settled, with_wor
 from otel_events.core.logs import log
 from otel_events.core.measure import count_attempt, count_event, count_run
 from otel_events.core.metrics import Metrics
-from otel_events.core.spans import Context, derived_parent
+from otel_events.core.spans import NOWHERE, Context, derived_parent
 from otel_events.core.traces import Closed, above, close, outcome_of, parent_id, place
-from otel_events.gateway.state import BITS, NOWHERE, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
+from otel_events.gateway.state import BITS, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
 from otel_events.gateway.unended import unended
 from otel_events.journal import Closing
 from otel_events.journal.pack import unpack

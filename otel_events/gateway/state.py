@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import msgspec
 
 from otel_events.core.fold import RESERVED, begins_next
-from otel_events.core.spans import Context
 from otel_events.journal import Closing
 from otel_events.journal.pack import pack, unpack
 from otel_events.model.declared import traits_of
@@ -21,7 +20,6 @@ SURE = frozenset(("succeeded", "skipped"))
 """Outcomes that no neighbour changes and no retry follows."""
 BITS = 62
 """Attempts that are told apart in ``logged``; those beyond share the last bit."""
-NOWHERE = Context(b"", b"")
 
 Commits = Iterable[tuple[Sequence[AnyEvent], Sequence[Closing]]]
 Load = Callable[[bytes, int], Commits]

@@ -13,8 +13,10 @@ from otel_events.model.event import Scalar
 
 Attributes = dict[str, Scalar]
 
-INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
-UNSET, OK, ERROR = 0, 1, 2
+INTERNAL, SERVER = 1, 2
+"""Span kinds that we use, as OTLP numbers them."""
+UNSET, ERROR = 0, 2
+"""Span statuses that we use, as OTLP numbers them."""
 
 
 class SpanEvent(msgspec.Struct, gc=False):
@@ -30,7 +32,7 @@ class SpanLink(msgspec.Struct, gc=False):
 
 
 class SpanData(msgspec.Struct, gc=False):
-    """One finished span. ``parent_span_id`` is b"" for a root; ``status`` is UNSET, OK or ERROR."""
+    """One finished span. ``parent_span_id`` is b"" for a root; ``status`` is UNSET or ERROR."""
 
     trace_id: bytes
     span_id: bytes

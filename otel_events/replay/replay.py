@@ -15,15 +15,14 @@ import msgspec
 from otel_events.core.fold import Attempt
 from otel_events.core.measure import count_attempt, count_event, count_run
 from otel_events.core.metrics import Metrics
-from otel_events.core.spans import Context, context
-from otel_events.core.traces import Closed, close_all, told
+from otel_events.core.spans import NOWHERE, Context, context
+from otel_events.core.traces import Closed, close_all, log_events
 from otel_events.intake.ingest import DeadLetter, decode_records
 from otel_events.intake.records import Record, Refused
 from otel_events.journal import Journal
 from otel_events.model.event import AnyEvent, PhaseChange, Stat
 from otel_events.sources import decoder
 
-NOWHERE = Context(b"", b"")
 BATCH = 1_000
 """Records a journal transaction, at most."""
 BATCH_BYTES = 1 << 20
@@ -139,7 +138,7 @@ def _fold_root(events: list[AnyEvent], sink: ReplaySink, metrics: Metrics, summa
 
 def _lines(attempt: Attempt, where: Context) -> Iterator[Line]:
     first = True
-    for event, late in told(attempt):
+    for event, late in log_events(attempt):
         yield Line(event, where, attempt.run.attempt, first, late)
         first = first and (late or not isinstance(event, PhaseChange))
 

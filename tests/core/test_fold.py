@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from otel_events.core.fold import Attempt, at_time, attempts, ordered, rank, settled
-from otel_events.core.traces import close_all, told
+from otel_events.core.traces import close_all, log_events
 from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
 from tests.strategies import SECOND, START
 
@@ -333,7 +333,7 @@ def test_a_made_up_end_is_no_log_and_nobodys_own_event_is_taken_for_one() -> Non
     events = prefect(RUNNING, RETRYING_NOW, COMPLETED)
     own = change("pending", 0, PREFECT, id="my-gave-up")
     closed, _ = close_all([own, *events])
-    logged = [event.id for one in closed for event, _ in told(one.attempt)]
+    logged = [event.id for one in closed for event, _ in log_events(one.attempt)]
     assert logged == ["my-gave-up", "01", "02", "03"]
 
 

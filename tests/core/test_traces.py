@@ -10,7 +10,7 @@ import msgspec
 from otel_events.core.fold import Attempt
 from otel_events.core.logs import log
 from otel_events.core.spans import Context, context, derived_parent
-from otel_events.core.traces import Closed, close_all, outcome_of, parent_id, place, told
+from otel_events.core.traces import Closed, close_all, log_events, outcome_of, parent_id, place
 from otel_events.model.event import AnyEvent, Log, PhaseChange, Run, Stat
 from otel_events.model.identity import span_id, trace_id, traceparent
 from otel_events.sources.flyte import own_trace_id
@@ -220,12 +220,12 @@ def test_late_events_are_told_marked_in_order_of_time() -> None:
     ]
     in_time = Stat(id="t", time=START + 2 * SECOND, run=NODE, name="loss", value=2.0)
     one = spans(whole(NODE, 1, 4), [*late, in_time])[NODE.id, 1]
-    marks = [(event.id, is_late) for event, is_late in told(one.attempt)]
+    marks = [(event.id, is_late) for event, is_late in log_events(one.attempt)]
     assert marks == [
         ("p/d/x/n0:1:running:1", False),
         ("p/d/x/n0:1:succeeded:4", False),
         ("s", True),
         (late[0].id, True),
     ]
-    records = [log(event, b"", b"", 1, is_late) for event, is_late in told(one.attempt)]
+    records = [log(event, b"", b"", 1, is_late) for event, is_late in log_events(one.attempt)]
     assert [record.attributes.get("otel_events.late") for record in records] == [None, None, True, True]

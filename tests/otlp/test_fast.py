@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_events.core.logs import log
 from otel_events.core.spans import Context, span
-from otel_events.core.traces import close_all, told
+from otel_events.core.traces import close_all, log_events
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.otlp import encode_log, encode_span
@@ -28,7 +28,7 @@ def compare(events: list[AnyEvent], spans: Spans, logs: Logs) -> None:
         assert spans.encode(one.attempt, one.where, one.outcome, one.previous) == made
     nowhere = Context(b"t" * 16, b"s" * 8)
     for attempt, where in [(one.attempt, one.where) for one in closed] + [(one, nowhere) for one in rest]:
-        for event, late in told(attempt):
+        for event, late in log_events(attempt):
             for first in (True, False):
                 made = encode_log(log(event, where.trace_id, where.span_id, attempt.run.attempt, late, full=first))
                 assert logs.record(event, where, attempt.run.attempt, first, late) == made
