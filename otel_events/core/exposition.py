@@ -1,8 +1,8 @@
 """/metrics: the families as Prometheus text or OpenMetrics, and as a collector for a registry of prometheus_client.
 
-The text is written by ourselves: what stands before a series' value (name and escaped labels) is made once and kept, so
-that a scrape joins strings. It equals, line by line, what prometheus_client writes of ``PrometheusCollector``; a
-property test holds that. Nothing has a ``_created`` series: over OTLP there is none either.
+We write the text ourselves and cache what stands before the value of each series (name and escaped labels), so that a
+scrape only joins strings. It equals, line by line, what prometheus_client writes for ``PrometheusCollector``: a test
+compares them. No series has a ``_created`` beside it, because over OTLP there is none either.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from otel_events.model.telemetry import Exemplar, HistogramPoint, MetricData, Po
 NANO = 1_000_000_000
 MINUS_INFINITY = float("-inf")
 PLAIN_BELOW = 1e6
-"""Floats below this, and above minus infinity, look in Go as ``repr`` shows them."""
+"""Go formats floats below this, and above minus infinity, as ``repr`` does."""
 
 Labels = tuple[str, ...]
 
@@ -44,10 +44,19 @@ def distributions(data: MetricData) -> list[HistogramPoint]:
 
 
 def exposition(metrics: Metrics, accept: str, now_ns: int) -> tuple[bytes, str]:
-    """(body, content type) for an Accept header; OpenMetrics, with exemplars, where the header asks for it."""
+    """The body of a scrape.
+
+    Args:
+        metrics: What to show.
+        accept: The Accept header of the request; OpenMetrics, with exemplars, is written where it asks for it.
+        now_ns: Time of the scrape (ns since the epoch).
+
+    Returns:
+        (body, content type).
+    """
     encoder, content_type = _choose(accept)
     if content_type.endswith(("escaping=dots", "escaping=values")):
-        # Other names than ours are asked for, which nobody does by default: prometheus_client knows how to make them.
+        # Escaped names, which no scraper asks for by default: prometheus_client can write them.
         return encoder(PrometheusCollector(metrics, lambda: now_ns)), content_type
     writer = _writers.get(metrics)
     if writer is None:
@@ -65,7 +74,7 @@ def _choose(accept: str) -> tuple[Callable[[PrometheusCollector], bytes], str]:
 
 
 class Writer:
-    """Writes families; keeps what stands before each value. One for each ``Metrics``, whose caps bound it."""
+    """Writes families and caches what stands before each value. One for each ``Metrics``, whose caps bound it."""
 
     def __init__(self) -> None:
         self._heads: dict[str, Heads] = {}
@@ -164,10 +173,10 @@ def _unit(data: MetricData) -> str:
 
 def _number_lines(heads: Heads, points: Sequence[Point], exemplars: bool) -> list[str]:
     return [
-        f"{heads[one.labels]}{value!r}\n"
-        if MINUS_INFINITY < (value := one.value) < PLAIN_BELOW and not (exemplars and one.exemplar)
-        else f"{heads[one.labels]}{_go(value)}{_om_exemplar(one.exemplar if exemplars else None)}\n"
-        for one in points
+        f"{heads[point.labels]}{value!r}\n"
+        if MINUS_INFINITY < (value := point.value) < PLAIN_BELOW and not (exemplars and point.exemplar)
+        else f"{heads[point.labels]}{_go(value)}{_om_exemplar(point.exemplar if exemplars else None)}\n"
+        for point in points
     ]
 
 

@@ -1,8 +1,8 @@
 """Redaction before the journal (law 8): what looks like a secret never reaches disk or wire.
 
-A string is redacted by the name of its attribute (``SECRET_KEYS``), or where its text holds something of a secret's
-shape (``SECRET_VALUES``). Numbers and booleans are never secrets: ``max_tokens=512`` stays. Doing it twice changes
-nothing more, and each pattern runs in time linear in the text.
+A string is redacted by the name of its attribute (``SECRET_KEYS``), or where a part of its text has the shape of a
+secret (``SECRET_VALUES``). Numbers and booleans are never secrets: ``max_tokens=512`` stays. A second redaction changes
+nothing, and each pattern takes time linear in the text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SECRET_WORDS = (
 )
 """A name that holds one of these, in any case, names a secret (regular expressions)."""
 COUNTED_WORDS = ("token(?!i[sz])",)
-"""The same, unless its value is a number: models count tokens, and tokenizers are none."""
+"""The same, unless the value is a number: models count tokens. Tokenizers and tokenization are no secrets."""
 
 SHAPES: tuple[tuple[str, str], ...] = (
     (
@@ -44,7 +44,7 @@ SHAPES: tuple[tuple[str, str], ...] = (
     ("GitHub or Slack token", r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,})"),
     ("user and password in a URL", r"(?<=://)(?:[^/\s:@\"'<>]*:[^/\s\"'<>]+|[^/\s:@\"'<>]{20,})(?=@)"),
 )
-"""(what it is, pattern): secrets that show what they are wherever they stand; the whole match is redacted."""
+"""(what it is, pattern): secrets that can be recognized anywhere; the whole match is redacted."""
 
 _WORDS = "|".join(SECRET_WORDS + COUNTED_WORDS)
 _IS = r"(?:\\*[\"'])?\s{0,2}(?:=>|[=:])\s{0,2}"
@@ -64,8 +64,8 @@ SECRET_VALUES: tuple[tuple[str, str], ...] = (
         r"|(?i:(?:bearer|basic|token|digest|negotiate) )?+(?P<plain>[^\s\\\"',;&(){}\[\]]+))",
     ),
 )
-"""(what it is, pattern) of all that is looked for in free text; where a group holds the value, only that is redacted. A
-value in quotes goes on to the quote behind as many backslashes as the first one (JSON in a string in JSON)."""
+"""(what it is, pattern) of all that is redacted in free text; where a group holds the value, only that is redacted. A
+quoted value ends at the quote with as many backslashes before it as the first one has (JSON in a JSON string)."""
 
 SECRET_KEYS = re.compile(_WORDS, re.IGNORECASE | re.ASCII)
 _CERTAIN_KEYS = re.compile("|".join(SECRET_WORDS), re.IGNORECASE | re.ASCII)
@@ -81,7 +81,7 @@ def _compiled(table: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
 _SHAPE, _VALUE = _compiled(SHAPES), _compiled(SECRET_VALUES)
 _BEGIN = "-----BEGIN "
 _PEM = _compiled(SHAPES[:1])
-"""Looked for before all else: a secret's name in front of such a key would take its first word or line alone."""
+"""Redacted first: after the name of a secret only the first word or line of such a key would be redacted."""
 
 _KEN = re.compile("k(?:e[ny]|i[ea])").search  # token, key, cookie, akia: one run for four
 _GITHUB = re.compile("gh[pousr]_").search
@@ -89,9 +89,12 @@ _USER = re.compile(r"://[^/\s]*@").search
 
 
 def _has_clue(lowered: str) -> bool:
-    """The screen before the patterns, of a text in lower case: each pattern needs one of these clues. Every record pays
-    for it, so: one run of C for each, shared where clues have letters in common, skipped where a single character,
-    which is found fastest, says that it cannot be. ("dsn" is left to the "@" of the URL behind it.)"""
+    """Whether a text in lower case may match any pattern: each pattern needs one of these clues.
+
+    Every record pays for this check, so each clue is one search in C, shared where clues have letters in common, and
+    skipped where a single character, which is searched fastest, is missing. ("dsn" needs no clue of its own: the URL
+    behind it has an "@".)
+    """
     return (
         ("@" in lowered and _USER(lowered) is not None)
         or "pass" in lowered
@@ -109,32 +112,44 @@ def _has_clue(lowered: str) -> bool:
 
 
 def has_clue(value: str) -> bool:
-    """Whether a text may hold a secret. False is certain, True is not."""
+    """Whether a text may hold a secret: False is certain, True is a maybe.
+
+    Example:
+        >>> has_clue("epoch 3 of 10"), has_clue("password=hunter2")
+        (False, True)
+    """
     return _has_clue(value.lower())
 
 
 class Redacted(list[AnyEvent]):
-    """Events of a record that its decoder has redacted itself; the record may still hold secrets."""
+    """Events that their decoder has redacted already; the record itself may still hold secrets."""
 
     __slots__ = ()
 
 
 class Screened(Redacted):
-    """Events of a record no field of which is ``suspicious``, as its decoder found out on its way."""
+    """Events of a record in which, as its decoder has checked, no field is ``suspicious``."""
 
     __slots__ = ()
 
 
 def suspicious(record: bytes) -> bool:
-    """Whether a record whose strings stand in it as plain UTF-8 may hold a secret. False is certain, True is not.
+    """Whether a record may hold a secret: False is certain, True is a maybe.
 
-    JSON can hide letters behind escapes and base64 behind anything: ask this of binary protobuf only.
+    Args:
+        record: A record whose strings stand in it as plain UTF-8, such as binary protobuf. It is not for JSON, which
+            can hide letters behind escapes, or for anything with base64 in it.
     """
     return _has_clue(str(record.lower(), "latin-1"))
 
 
 def text(value: str) -> str:
-    """The text with everything that looks like a secret replaced by ``[redacted]``."""
+    """The text with everything that looks like a secret replaced by ``[redacted]``.
+
+    Example:
+        >>> text("connect with password=hunter2 please")
+        'connect with password=[redacted] please'
+    """
     if not _has_clue(value.lower()):
         return value
     return _VALUE.sub(_replace, _PEM.sub(REDACTED, value) if _BEGIN in value else value)
@@ -147,7 +162,7 @@ def _replace(match: re.Match[str]) -> str:
 
 
 def _secret(match: re.Match[str]) -> tuple[int, int]:
-    """Where in the text the secret of a match is; empty where it is none: a count of tokens, or redacted before."""
+    """(start, end) of the secret in the text of a match; empty for a count of tokens and what is redacted already."""
     group = next((group for group in _GROUPS if match[group] is not None), None)
     if group is None:
         return match.span()
@@ -161,7 +176,18 @@ def _secret(match: re.Match[str]) -> tuple[int, int]:
 
 
 def attributes(values: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The attributes with secret ones redacted: the same dict where nothing changed."""
+    """The attributes with secrets redacted.
+
+    Args:
+        values: Attributes of an event.
+
+    Returns:
+        A copy; the same dict where nothing changed.
+
+    Example:
+        >>> attributes({"api_key": "abc", "max_tokens": 512})
+        {'api_key': '[redacted]', 'max_tokens': 512}
+    """
     changed = {k: clean for k, v in values.items() if isinstance(v, str) and (clean := _attribute(k, v)) != v}
     return {**values, **changed} if changed else values
 
@@ -186,8 +212,11 @@ def _names_secret(key: str) -> int:
 
 
 def event(event: AnyEvent) -> AnyEvent:
-    """The event without what looks like a secret: in its texts, attributes and tags anything of SECRET_VALUES; in its
-    ids and names, which must stay distinct, what shows its SHAPE."""
+    """The event with secrets redacted; the same object where nothing changed.
+
+    In texts, attributes and tags that is everything of SECRET_VALUES; in ids and names, which must stay distinct, only
+    what has one of the SHAPES.
+    """
     changes: dict[str, object] = {}
     clean = attributes(event.attributes)
     if clean is not event.attributes:
@@ -209,8 +238,9 @@ def event(event: AnyEvent) -> AnyEvent:
     return msgspec.structs.replace(event, **changes) if changes else event
 
 
-def events(found: Iterable[AnyEvent]) -> list[AnyEvent]:
-    return [event(one) for one in found]
+def events(decoded: Iterable[AnyEvent]) -> list[AnyEvent]:
+    """Each event as ``event`` leaves it."""
+    return [event(each) for each in decoded]
 
 
 _TEXT_FIELDS: dict[type, tuple[str, ...]] = {
@@ -245,8 +275,10 @@ def _error(error: Error) -> Error:
 
 
 def mask(record: bytes) -> bytes:
-    """The record with secrets overwritten by ``*``, byte for byte: what frames a protobuf message (tags, lengths,
-    numbers) stays, so that it still parses."""
+    """The record with secrets overwritten by ``*``, byte for byte.
+
+    Tags, lengths and numbers of a protobuf message stay, so that it still parses.
+    """
     if not suspicious(record):
         return record
     masked = bytearray(record)
@@ -255,7 +287,7 @@ def mask(record: bytes) -> bytes:
 
 
 _DEEPEST = 32
-"""Messages in messages that are looked into; below, all is text."""
+"""Nesting of messages that is parsed; anything deeper is masked as text."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -280,7 +312,7 @@ def _stars(match: re.Match[str]) -> str:
 
 def _contents(record: bytes, at: int, end: int) -> list[tuple[int, int]] | None:
     """Where the contents of length-delimited fields are, if ``record[at:end]`` can be a protobuf message; else None."""
-    found: list[tuple[int, int]] = []
+    contents: list[tuple[int, int]] = []
     while at < end:
         tag, at = _varint(record, at, end)
         wire = tag & 7
@@ -290,13 +322,13 @@ def _contents(record: bytes, at: int, end: int) -> list[tuple[int, int]] | None:
             _, at = _varint(record, at, end)
         elif wire == 2:
             size, at = _varint(record, at, end)
-            found.append((at, at + size))
+            contents.append((at, at + size))
             at += size
         elif wire in _FIXED:
             at += _FIXED[wire]
         else:
             return None
-    return found if at == end else None
+    return contents if at == end else None
 
 
 _FIXED = {1: 8, 5: 4}

@@ -1,10 +1,10 @@
 """Where telemetry goes, from ``OTEL_EXPORTER_OTLP_*``, read as the SDK's exporters read it (1.45.2, their source).
 
 A variable of one signal (``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``) wins over the general one; an empty one counts as not
-set. The protocol is gRPC unless told otherwise: that is what the SDK takes for the exporter named ``otlp``. On purpose
-three things differ: a wrong value is an error here, where the SDK warns and goes on with a default; ``none`` is a
-compression for gRPC too, as the specification has it; and each certificate variable falls back on its own for gRPC
-too, where the SDK ignores a client certificate without ``..._CERTIFICATE``.
+set. The default protocol is gRPC, as it is the SDK's for the exporter named ``otlp``. Three things differ on purpose:
+a wrong value is an error here, where the SDK warns and goes on with a default; ``none`` is a compression for gRPC too,
+as in the specification; and each certificate variable of gRPC falls back to the general one on its own, where the SDK
+ignores a client certificate without ``..._CERTIFICATE``.
 
 Header values are secrets: no error, log or repr shows them.
 """
@@ -39,7 +39,7 @@ _HEADER_NAMES = {"grpc": re.compile(r"[0-9a-z_.-]+(?<!-bin)"), "http/protobuf": 
 
 
 class Secret:
-    """A text that shows itself only when asked to: ``reveal()``."""
+    """A text that only ``reveal()`` shows; its repr hides it."""
 
     __slots__ = ("_text",)
 
@@ -60,7 +60,7 @@ class Secret:
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how one signal is sent. Certificates are paths of PEM files, "" for none."""
+    """Where and how one signal is sent. Certificates and keys are paths of PEM files, "" for none."""
 
     signal: Signal
     protocol: Protocol
@@ -73,13 +73,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for one request."""
     compression: Compression = "none"
     certificate: str = ""
-    """Of the authorities to trust; "" for the system's."""
+    """Certificates of the authorities to trust; "" for the system's."""
     client_key: str = ""
     client_certificate: str = ""
 
 
 class Config(msgspec.Struct, frozen=True):
-    """An endpoint for each signal, and the attributes of the resource that all telemetry is of."""
+    """An endpoint for each signal, and the attributes of the resource that all telemetry belongs to."""
 
     endpoints: dict[Signal, Endpoint]
     resource: Attributes
@@ -92,12 +92,27 @@ class _Variable(msgspec.Struct, frozen=True):
     value: str
 
     def wrong(self, takes: str, shown: bool = True) -> ConfigError:
-        found = f" is {self.value!r}, but" if shown and "@" not in self.value else ""
-        return ConfigError(f"{self.name}{found} takes {takes}; correct it or unset it")
+        value = f" is {self.value!r}, but" if shown and "@" not in self.value else ""
+        return ConfigError(f"{self.name}{value} takes {takes}; correct it or unset it")
 
 
 def from_env(environ: Mapping[str, str]) -> Config:
-    """The configuration that ``environ`` tells. ConfigError names a variable with a wrong value and what it takes."""
+    """Read the configuration.
+
+    Args:
+        environ: Environment variables, such as ``os.environ``.
+
+    Returns:
+        An endpoint for each signal, and the attributes of the resource.
+
+    Raises:
+        ConfigError: A value is wrong; names the variable and what it takes.
+
+    Example:
+        >>> config = from_env({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_SERVICE_NAME": "etl"})
+        >>> config.endpoints["traces"].address, config.resource["service.name"]
+        ('collector:4317', 'etl')
+    """
     return Config({signal: _endpoint(environ, signal) for signal in SIGNALS}, _resource(environ))
 
 
@@ -130,14 +145,14 @@ def _endpoint(environ: Mapping[str, str], signal: Signal) -> Endpoint:
 def _protocol(variable: _Variable) -> Protocol:
     for protocol in get_args(Protocol):
         if variable.value in (protocol, ""):
-            found: Protocol = protocol
-            return found
+            chosen: Protocol = protocol
+            return chosen
     raise variable.wrong("grpc or http/protobuf")
 
 
 def _headers(variable: _Variable, protocol: Protocol) -> dict[str, Secret]:
     """``key=value`` pairs with commas between, percent-encoded; a value with a space in it is taken as it stands."""
-    found: dict[str, Secret] = {}
+    headers: dict[str, Secret] = {}
     for number, pair in enumerate(re.split(r"[ \t]*,[ \t]*", variable.value), 1):
         if not pair:
             continue
@@ -149,8 +164,8 @@ def _headers(variable: _Variable, protocol: Protocol) -> dict[str, Secret]:
         if not _HEADER_NAMES[protocol].fullmatch(name) or not (value.isascii() and (value.isprintable() or not value)):
             takes = f"header names and printable ASCII values that {protocol} can carry (pair {number} is not)"
             raise variable.wrong(takes, shown=False)
-        found[name] = Secret(value)
-    return found
+        headers[name] = Secret(value)
+    return headers
 
 
 def _timeout(variable: _Variable, _: Protocol) -> float:
@@ -221,7 +236,7 @@ def _url(where: _Variable, signal: Signal) -> tuple[str, bool, dict[str, Secret]
 def _resource(environ: Mapping[str, str]) -> Attributes:
     """OTEL_RESOURCE_ATTRIBUTES over the SDK's own, OTEL_SERVICE_NAME over both."""
     variable = _Variable("OTEL_RESOURCE_ATTRIBUTES", environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
-    found: Attributes = {
+    attributes: Attributes = {
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "opentelemetry",
         "telemetry.sdk.version": sdk_version,
@@ -230,6 +245,6 @@ def _resource(environ: Mapping[str, str]) -> Attributes:
         key, equals, value = pair.partition("=")
         if not (equals and key.strip()):
             raise variable.wrong("key=value pairs with commas between, values percent-encoded")
-        found[key.strip()] = unquote(value.strip())
-    name = environ.get("OTEL_SERVICE_NAME", "") or found.get("service.name")
-    return found | {"service.name": name or SERVICE_NAME}
+        attributes[key.strip()] = unquote(value.strip())
+    name = environ.get("OTEL_SERVICE_NAME", "") or attributes.get("service.name")
+    return attributes | {"service.name": name or SERVICE_NAME}

@@ -1,11 +1,12 @@
 """Telemetry to OTLP protobuf bytes, without message objects in between (field numbers as in opentelemetry-proto 1.x).
 
-The bytes equal those of the SDK's own encoder for the same span, log and metric. A request is put together from spans
-(logs, metrics) that are encoded already, so they can be made when their parts are known and kept as bytes:
+The bytes equal those of the SDK's own encoder for the same span, log and metric. A request is composed of spans (logs,
+metrics) that are encoded already, so that these can be encoded early and held as bytes:
 
     request = traces_request([encode_span(span) for span in spans], resource({"service.name": "x"}), scope("me", "1"))
 
-A hurried caller finds the pieces: ``attribute`` and ``attributes`` (in wire.py), ``span_event``, ``log_record``.
+The parts are public too, for encoders that skip the structs (fast.py): ``attribute`` and ``attributes`` (in wire.py),
+``span_event``, ``log_record``.
 """
 
 from __future__ import annotations
@@ -170,9 +171,9 @@ def log_record(
     )
 
 
-def resource(found: Mapping[str, Scalar]) -> bytes:
+def resource(values: Mapping[str, Scalar]) -> bytes:
     """Body of opentelemetry.proto.resource.v1.Resource."""
-    return attributes(RESOURCE, found)
+    return attributes(RESOURCE, values)
 
 
 def scope(name: str, version: str = "") -> bytes:

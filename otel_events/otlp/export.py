@@ -1,8 +1,9 @@
 """Delivery in the background: in order, at least once, bounded in memory and in time.
 
-A batch is let go after a yes, or after a refusal for good; until then it is tried again, for ever, with a pause that
-doubles from INITIAL to LONGEST seconds times a random share (full jitter), or as long as the endpoint asks for. What
-does not fit into the queue is not taken: ``offer`` says so, and the caller, who has the journal, comes back.
+A batch is done when the endpoint accepts it or refuses it for good. Until then it is sent again without end, after a
+pause: the backoff doubles from INITIAL to LONGEST seconds and is multiplied by a random share (full jitter); where the
+endpoint asks for a time, it is that. A batch that does not fit into the queue is not accepted: ``offer`` returns False,
+and the caller, whose journal has the events, offers it again later.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from otel_events.otlp.config import Signal
 from otel_events.otlp.send import Clock, Result, Sender, SystemClock, clip
 
 INITIAL, LONGEST = 1.0, 30.0
+"""Seconds."""
 QUEUE = 64 << 20
+"""Bytes that wait for one signal, at most."""
 _RANDOM = SystemRandom()  # the host's own random numbers stay as it seeded them
 _logger = logging.getLogger("otel_events")
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One export request, encoded. ``token`` is the caller's own and comes back when the batch is done."""
+    """One encoded export request. ``token`` is the caller's and is handed to ``on_done``."""
 
     signal: Signal
     payload: bytes
@@ -39,32 +42,31 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct):
-    """Of one signal. Items are spans, log records or data points."""
+    """Counts of one signal. Items are spans, log records or data points."""
 
     sent: int = 0
-    """Items that the endpoint took."""
+    """Items that the endpoint accepted."""
     failed: int = 0
     """Items of batches that were refused for good."""
     rejected: int = 0
-    """Items that were not taken from batches that otherwise were (partial_success)."""
+    """Items that the endpoint rejected from batches that it accepted (partial_success)."""
     retried: int = 0
-    """Requests to be made again."""
+    """Requests that have to be sent again."""
     queued: int = 0
-    """Batches that wait, the one under way included."""
+    """Batches that wait, including the one being sent."""
     queued_bytes: int = 0
     reason: str = ""
-    """Of the last request that was not taken whole; "" after one that was."""
+    """Why the last request was not accepted in full; "" after one that was."""
 
 
 Done = Callable[[Any, Result], None]
 
 
 class Exporter:
-    """Sends what it is offered, each signal in a thread of its own, started when there is something to send, or by
-    ``start``. Where no thread can be had (while an interpreter ends, since Python 3.12), ``close`` sends what waits.
+    """Sends batches in the background, each signal in a thread of its own.
 
-    ``on_done(token, result)`` is called in the sending thread for each batch that is let go. A forked child starts
-    empty.
+    A thread starts with the first batch, or by ``start``. Where no thread can be started (while an interpreter ends,
+    since Python 3.12), ``close`` sends what waits. A forked child starts with empty queues.
     """
 
     def __init__(
@@ -76,51 +78,72 @@ class Exporter:
         clock: Clock | None = None,
         jitter: Callable[[], float] = _RANDOM.random,
     ) -> None:
-        """``limit``: bytes in the queue of one signal. ``jitter``: a random share of a pause, 0 to 1."""
+        """Nothing is sent yet.
+
+        Args:
+            senders: One for each signal.
+            on_done: Called with token and result of each batch that is done, in the sending thread.
+            limit: Bytes in the queue of one signal, at most (see ``offer``).
+            clock: Time as sending needs it; the machine's own by default.
+            jitter: Gives the share of a pause that is waited, 0 to 1.
+        """
         self._clock = clock or SystemClock()
-        self._lanes = {one.signal: _Lane(one, on_done, limit, self._clock, jitter) for one in senders}
+        self._lanes = {sender.signal: _Lane(sender, on_done, limit, self._clock, jitter) for sender in senders}
         _EXPORTERS.add(self)
 
     def start(self) -> None:
-        """Start the thread of each signal now: a process that ends soon cannot start it at its end."""
+        """Start the thread of each signal now, for a process that may offer its first batch while it ends."""
         for lane in self._lanes.values():
             lane.ensure_thread()
 
     def resume(self) -> None:
-        """Start a thread for what waits without one, because there was none to be had when it was offered."""
+        """Start a thread for batches that wait without one, because none could be started when they were offered."""
         for lane in self._lanes.values():
             if lane.read_counts().queued:
                 lane.ensure_thread()
 
     def offer(self, batch: Batch) -> bool:
-        """Take a batch; False when the queue is full or closed. KeyError for a signal without a sender.
+        """Queue a batch.
 
-        Full is a queue that holds ``limit`` bytes or more: what is offered while there is room is taken whole.
+        Args:
+            batch: One request; of any size, as long as the queue holds less than ``limit`` bytes.
+
+        Returns:
+            False when the queue is full or closed.
+
+        Raises:
+            KeyError: No sender is for this signal.
         """
         return self._lanes[batch.signal].offer(batch)
 
     def has_room(self) -> bool:
-        """Whether the next batch would be taken, of whichever signal."""
+        """Whether the next batch would be accepted, of any signal."""
         return all(lane.has_room() for lane in self._lanes.values())
 
     def idle(self, signal: Signal) -> bool:
-        """Whether all that was offered of a signal is done."""
+        """Whether all batches of a signal are done."""
         return not self._lanes[signal].read_counts().queued
 
     def flush(self, deadline: float) -> bool:
-        """Wait until all is done, or until ``deadline`` (of the clock's ``monotonic()``); whether all is."""
+        """Wait until all batches are done, or until ``deadline`` (of the clock's ``monotonic()``); whether all are."""
         return sum(not lane.wait_until_empty(deadline) for lane in self._lanes.values()) == 0
 
     def counts(self) -> dict[Signal, Counts]:
-        """Of each signal, as they stand."""
+        """The current counts of each signal."""
         return {signal: lane.read_counts() for signal, lane in self._lanes.items()}
 
     def close(self, timeout: float = 5.0) -> list[Batch]:
-        """Send what can be sent within ``timeout`` seconds, then stop; what is left unsent, in order.
+        """Send what can be sent in time, then stop.
 
         A batch that waits for its next try is tried once more, unless the endpoint asked for the pause; an endpoint
-        that fails while we close is not asked again. ``on_done`` is not called for what is returned. Signals that have
-        no thread are sent here, one after the other, each in an equal share of the time that is left.
+        that fails during this is not tried again. Signals that have no thread are sent by the caller's, one after the
+        other, each in an equal share of the time that is left.
+
+        Args:
+            timeout: Seconds that this takes at most.
+
+        Returns:
+            The batches that were not sent, in order; ``on_done`` is not called for them.
         """
         deadline = self._clock.monotonic() + timeout - min(0.25, timeout / 10)  # the rest is for closing sockets
         for lane in self._lanes.values():
@@ -141,7 +164,7 @@ class Exporter:
 
 
 class _Lane:
-    """The queue of one signal and the thread that empties it. All state is guarded by the condition ``_held``."""
+    """The queue of one signal and the thread that empties it. The condition ``_held`` guards all state."""
 
     def __init__(
         self, sender: Sender, on_done: Done | None, limit: int, clock: Clock, jitter: Callable[[], float]
@@ -150,7 +173,7 @@ class _Lane:
         self.reset()
 
     def reset(self) -> None:
-        """Empty, no thread, new lock: also what a forked child needs, where the parent's lock may stay taken."""
+        """Start empty, without a thread, with a new lock: in a forked child the parent's lock may be held for ever."""
         self._held = threading.Condition()
         self._queue: deque[Batch] = deque()
         self._counts = Counts()
@@ -176,17 +199,17 @@ class _Lane:
         return self._closing is not None
 
     def ensure_thread(self) -> None:
-        """Start the thread, if it does not run and one can be had."""
+        """Start the thread, if it does not run and one can be started."""
         with self._held:
             if self._thread and self._thread.is_alive():
                 return
             thread = threading.Thread(target=self._run, name=f"otel-events-{self.sender.signal}", daemon=True)
-            with suppress(RuntimeError):  # the interpreter is on its way out, or there are no more threads to have
+            with suppress(RuntimeError):  # the interpreter is ending, or the system has no more threads
                 thread.start()
                 self._thread = thread
 
     def waits_alone(self) -> bool:
-        """Whether something is to be sent and no thread is there, or to be had, that sends it."""
+        """Whether batches wait and no thread runs, or can be started, that sends them."""
         with self._held:
             if self._queue:
                 self.ensure_thread()
@@ -214,7 +237,7 @@ class _Lane:
             self._held.notify_all()
 
     def end(self, deadline: float) -> list[Batch]:
-        """Wait for the thread to end, until ``deadline``; what it has not settled by then is left."""
+        """Wait for the thread to end, until ``deadline``; the batches that it has not settled by then."""
         with self._held:
             while self._thread and not self._abandoned and (left := deadline - self._clock.monotonic()) > 0:
                 self._clock.wait(self._held, left)
@@ -252,7 +275,7 @@ class _Lane:
             deadline = min(deadline, self._closing) if self._closing is not None else deadline
         try:
             return self.sender.send(batch.payload, deadline)
-        except Exception as broken:  # noqa: BLE001 - a fault of the sender itself: keep the batch, say so in the counts
+        except Exception as broken:  # noqa: BLE001 - a fault of the sender itself: the batch stays, the counts say why
             return Result("retry", clip(f"{type(broken).__name__}: {broken}"))
 
     def _pause(self, result: Result, tries: int) -> bool:
@@ -269,11 +292,11 @@ class _Lane:
             return not self._is_closing() or result.after is None
 
     def _settle(self, batch: Batch, result: Result) -> bool:
-        """Let the batch go; False if the caller has been told already that it is left."""
+        """Remove a batch that is done; False if ``end`` has returned it as unsent in the meantime."""
         with self._held:
             if self._abandoned:
                 return False
-            self._settling = True
+            self._settling = True  # from here on ``end`` does not return it: ``on_done`` gets it
             self._count(batch, result)
         if self._on_done:
             try:

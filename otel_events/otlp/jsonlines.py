@@ -34,10 +34,10 @@ def logs_line(logs: Sequence[LogData], resource: Mapping[str, Scalar], scope: Sc
     return _line(b"Logs", b"logRecords", map(_log, logs), resource, scope)
 
 
-def _line(kind: bytes, items: bytes, found: Iterable[bytes], resource: Mapping[str, Scalar], scope: Scope) -> bytes:
+def _line(kind: bytes, items: bytes, encoded: Iterable[bytes], resource: Mapping[str, Scalar], scope: Scope) -> bytes:
     url = b'"schemaUrl":' + _text(SCHEMA_URL)
     name = b",".join([b'"%b":%b' % (key, _text(text)) for key, text in zip(_SCOPE, scope, strict=True) if text])
-    inner = b'{"scope":{%b},"%b":[%b],%b}' % (name, items, b",".join(found), url)
+    inner = b'{"scope":{%b},"%b":[%b],%b}' % (name, items, b",".join(encoded), url)
     about = _attributes(resource)[1:]
     return b'{"resource%b":[{"resource":{%b},"scope%b":[%b],%b}]}\n' % (kind, about, kind, inner, url)
 
@@ -86,19 +86,19 @@ def _fields(key: str) -> Fields:
 
 
 _TYPES = Types(dict.fromkeys((str, int, float, bool), _fields))
-"""Type -> key -> value -> attribute; kept as those of protobuf are (see wire.py)."""
+"""Type -> key -> value -> attribute; cached as those of protobuf are (see wire.py)."""
 
 
-def _attributes(found: Mapping[str, Scalar]) -> bytes:
+def _attributes(values: Mapping[str, Scalar]) -> bytes:
     """The attributes as a member that follows another one; nothing if there are none."""
-    if not found:
+    if not values:
         return b""
-    return b',"attributes":[%b]' % b",".join([_TYPES[type(value)][key][value] for key, value in found.items()])
+    return b',"attributes":[%b]' % b",".join([_TYPES[type(value)][key][value] for key, value in values.items()])
 
 
-def _several(name: bytes, found: Iterable[bytes]) -> bytes:
-    made = b",".join(found)
-    return b',"%b":[%b]' % (name, made) if made else b""
+def _array(name: bytes, encoded: Iterable[bytes]) -> bytes:
+    items = b",".join(encoded)
+    return b',"%b":[%b]' % (name, items) if items else b""
 
 
 def _span(span: SpanData) -> bytes:
@@ -112,8 +112,8 @@ def _span(span: SpanData) -> bytes:
             b',"flags":%d,"name":%b,"kind":%d' % (FLAGS, _text(span.name), span.kind),
             b',"startTimeUnixNano":"%d","endTimeUnixNano":"%d"' % (_time(span.start), _time(span.end)),
             _attributes(span.attributes),
-            _several(b"events", map(_event, span.events)),
-            _several(b"links", map(_link, span.links)),
+            _array(b"events", map(_event, span.events)),
+            _array(b"links", map(_link, span.links)),
             b',"status":{%b}}' % (message + b"," + code if message and code else message + code),
         )
     )

@@ -1,7 +1,7 @@
 """Metric families to OTLP protobuf bytes: cumulative Sum, Gauge and explicit Histogram, with exemplars.
 
-Names come out as they are, so that they equal those of the scrape; a label without a value is left out, since an empty
-label is no label to Prometheus.
+Names are sent unchanged, so that they equal those of the scrape. A label without a value is left out, because to
+Prometheus an empty label is no label.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ def encode_metric(metric: MetricData) -> bytes:
 
 def _times(metric: MetricData) -> bytes:
     start = 0 if metric.type == "gauge" else metric.start
-    found = ((0x11, start), (0x19, metric.time))
-    return b"".join([_time(tag, min(time, MAX_FIXED64)) for tag, time in found if time > 0])
+    fields = ((0x11, start), (0x19, metric.time))
+    return b"".join([_time(tag, min(time, MAX_FIXED64)) for tag, time in fields if time > 0])
 
 
 def _attributes(tag: int, names: tuple[str, ...], labels: tuple[str, ...]) -> bytes:
     key = (tag, names, labels)
-    made = _series.get(key)
-    if made is None:
+    encoded = _series.get(key)
+    if encoded is None:
         pairs = zip(names, labels, strict=True)
-        made = b"".join([attribute(tag, name, label) for name, label in pairs if label])
+        encoded = b"".join([attribute(tag, name, label) for name, label in pairs if label])
         if len(_series) >= _SERIES:
             _series.clear()
-        _series[key] = made
-    return made
+        _series[key] = encoded
+    return encoded
 
 
 def _number_point(metric: MetricData, times: bytes, point: Point) -> bytes:

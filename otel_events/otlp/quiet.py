@@ -1,5 +1,5 @@
-"""gRPC's library, loaded with its informational log off: of a fork beside a call under way it would write a line to the
-user's stderr. Its warnings and errors stay."""
+"""Loads gRPC's library with its informational log off: when a process forks during a call, it would write a line to the
+user's stderr. Its warnings and errors stay on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ VERBOSITY = "GRPC_VERBOSITY"
 
 @contextmanager
 def quiet_grpc() -> Iterator[None]:
-    """Within it, gRPC is loaded so. What the user has set stays, and so does a library that is loaded already; the
-    variable is gone afterwards, so that no child process sees it."""
+    """A context in which gRPC loads quietly.
+
+    A verbosity that the user has set stays, and a library that is loaded already is left as it is. The variable is
+    unset afterwards, so that no child process inherits it.
+    """
     if VERBOSITY in os.environ or "grpc" in sys.modules:
         yield
         return

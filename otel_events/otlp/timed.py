@@ -1,7 +1,7 @@
-"""Sockets whose operations all end by one point in time: no thread has to watch them.
+"""Sockets whose operations all end by one point in time, so that no thread has to watch them.
 
-A timeout of a socket is for one operation. An answer that comes a byte a second never meets it, and a thread that ends
-the request from outside cannot be had at the end of an interpreter (Python 3.12 and later start none there).
+The timeout of a socket is for one operation: an answer of one byte a second never reaches it. And a thread that ends
+the request from outside cannot be started while the interpreter ends (since Python 3.12).
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import time
 from typing import Any
 
 Buffer = Any
-"""Bytes, or what holds some: as the standard library takes it."""
+"""Bytes or a buffer of them, as the standard library accepts it."""
 
 
 class Limit:
-    """When the request that is under way has to be over, in seconds of ``time.monotonic()``."""
+    """When the current request has to be over, in seconds of ``time.monotonic()``."""
 
     def __init__(self) -> None:
         self.ends = math.inf
 
     def apply(self, sock: socket.socket) -> None:
-        """Give the next operation of ``sock`` the time that is left. TimeoutError where there is none."""
+        """Give the next operation of ``sock`` the time that is left; TimeoutError where none is left."""
         if self.ends == math.inf:
             return
         left = self.ends - time.monotonic()
@@ -39,7 +39,7 @@ class TimedSocket(socket.socket):
 
     @classmethod
     def of(cls, sock: socket.socket, limit: Limit) -> TimedSocket:
-        """The same connection; ``sock`` is not to be used any more."""
+        """The same connection as a timed socket; ``sock`` is detached from it and must not be used any more."""
         timed = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
         timed.limit = limit
         return timed
@@ -49,12 +49,12 @@ class TimedSocket(socket.socket):
         return super().recv_into(*args, **kwargs)
 
     def sendall(self, *args: Any) -> None:
-        self.limit.apply(self)  # the timeout of ``sendall`` is for the whole of it
+        self.limit.apply(self)  # for ``sendall`` a timeout covers the whole call
         super().sendall(*args)
 
 
 class TimedTLSSocket(ssl.SSLSocket):
-    """A TLS socket under a ``Limit``, once it has one: an ``SSLContext`` makes it (``sslsocket_class``)."""
+    """A TLS socket under a ``Limit``, once it has one: an ``SSLContext`` creates it (``sslsocket_class``)."""
 
     limit: Limit | None = None
 
@@ -65,5 +65,5 @@ class TimedTLSSocket(ssl.SSLSocket):
 
     def send(self, data: Buffer, flags: int = 0) -> int:
         if self.limit is not None:
-            self.limit.apply(self)  # ``sendall`` of TLS is made of these
+            self.limit.apply(self)  # ``sendall`` of TLS calls this for each part
         return super().send(data, flags)

@@ -1,13 +1,13 @@
-"""Protobuf wire format, as far as OTLP needs it: lengths, texts and attributes, with the fields that repeat kept ready.
+"""Protobuf wire format, as far as OTLP needs it: lengths, texts and attributes, with a cache of encoded attributes.
 
-An attribute is a whole field of its message: tag, length, KeyValue. Most come again and again, so their bytes are kept
-by (tag, type, key, value). By type, since ``1 == 1.0 == True`` for a dict; a float is never looked up, since
-``0.0 == -0.0``. A key with too many values (run ids, URIs) is no longer looked up at all: what stands before its text
-is kept by length instead. All tables are bounded, whatever the input. Threads may share them: a race costs a second
-encoding of the same bytes.
+An attribute is a whole field of its message: tag, length, KeyValue. Most repeat, so their bytes are cached by (tag,
+type, key, value). The type is part of the key because ``1 == 1.0 == True`` for a dict; a float is never cached because
+``0.0 == -0.0``. A key with too many values (run ids, URIs) leaves the cache: then only what stands before its text is
+cached, by length. All caches are bounded, whatever the input. Threads may share them: in a race the same bytes are
+encoded twice.
 
-Sizes: a value is kept up to LONG characters, a key has up to VALUES values, a tag up to KEYS keys, and all of them
-together ENTRIES; past that all values are forgotten, so that what is used now is kept again.
+Sizes: a value is cached up to LONG bytes, a key has up to VALUES values, a tag up to KEYS keys, and all together
+ENTRIES; when those are reached, all values are dropped and the cache fills anew with what is in use.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Fields(Protocol):
 
 
 def _varint(number: int) -> bytes:
-    made = bytearray()
+    encoded = bytearray()
     while number > 0x7F:
-        made.append(number & 0x7F | 0x80)
+        encoded.append(number & 0x7F | 0x80)
         number >>= 7
-    made.append(number)
-    return bytes(made)
+    encoded.append(number)
+    return bytes(encoded)
 
 
 SMALL = [_varint(number) for number in range(1 << 14)]
@@ -123,7 +123,8 @@ class _Float:
 
 
 class _Interned(dict[Any, bytes]):
-    """Fields kept by value. With VALUES of them it takes itself out of ``owner``, and only ``fields`` stays there."""
+    """A cache of encoded fields by value. At VALUES entries it replaces itself in ``owner`` with ``fields``, which
+    encodes each time."""
 
     __slots__ = ("_fields", "_name", "_owner")
 
@@ -131,25 +132,25 @@ class _Interned(dict[Any, bytes]):
         self._owner, self._name, self._fields = owner, name, fields
 
     def __missing__(self, value: Any) -> bytes:
-        made = self._fields[value]
-        if len(made) <= LONG:
+        encoded = self._fields[value]
+        if len(encoded) <= LONG:
             if len(self) >= VALUES:
                 self._owner[self._name] = self._fields
-                return made
-            _KEPT.one_more()
-            self[value] = made
-        return made
+                return encoded
+            _CACHE.count_entry()
+            self[value] = encoded
+        return encoded
 
 
 class _Names(dict[Any, Fields]):
-    """Name (an attribute's key, or a tag) -> its fields, made by ``make`` when first seen."""
+    """Name (an attribute's key, or a tag) -> its fields, which ``make`` creates when the name is first used."""
 
     __slots__ = ("_make", "_seen")
 
     def __init__(self, make: Callable[[Any], Fields], intern: bool = True) -> None:
         self._make, self._seen = make, intern
         if intern:
-            _KEPT.owners.append(self)
+            _CACHE.owners.append(self)
 
     def __missing__(self, name: Any) -> Fields:
         fields = self._make(name)
@@ -159,14 +160,14 @@ class _Names(dict[Any, Fields]):
         return fields
 
 
-class _Kept:
-    """How many values all tables hold together (about, when threads race); forgets all at ENTRIES."""
+class _Cache:
+    """Counts the values in all caches together (about, when threads race) and empties all of them at ENTRIES."""
 
     def __init__(self) -> None:
         self.count = 0
         self.owners: list[_Names] = []
 
-    def one_more(self) -> None:
+    def count_entry(self) -> None:
         self.count += 1
         if self.count > ENTRIES:
             self.count = 0
@@ -176,7 +177,7 @@ class _Kept:
                         fields.clear()
 
 
-_KEPT = _Kept()
+_CACHE = _Cache()
 
 
 def _key_text(tag: bytes, key: bytes) -> _Text:
@@ -184,7 +185,7 @@ def _key_text(tag: bytes, key: bytes) -> _Text:
 
 
 class _Plain:
-    """Values of a type that OTLP has no word for: as their nearest scalar."""
+    """Values of a type that OTLP does not have, each sent as its nearest scalar."""
 
     __slots__ = ("_key", "_types")
 
@@ -197,14 +198,14 @@ class _Plain:
 
 
 def as_sent(value: Any) -> Scalar:
-    """The scalar that ``value`` goes out as: itself, or the nearest one where OTLP has no word for it."""
+    """The scalar that is sent for ``value``: itself, or the nearest one where OTLP has no type for it."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
         return int(value) if -(1 << 63) <= value < 1 << 63 else _digits(value)
     if isinstance(value, float):
         return float(value)
-    return str.__str__(value) if isinstance(value, str) else str(value)  # str() of an Enum tells its name instead
+    return str.__str__(value) if isinstance(value, str) else str(value)  # str() of an Enum is its name instead
 
 
 class Types(dict[type, _Names]):
@@ -229,8 +230,8 @@ def _makers(number: int) -> dict[type, Callable[[str], Fields]]:
         return field(b"\x0a", utf8(key)) if key else b""
 
     def bools(key: str) -> Fields:
-        made = (field(tag, before(key) + b"\x12\x02\x10" + value) for value in (b"\x00", b"\x01"))
-        return dict(zip((False, True), made, strict=True))
+        encoded = (field(tag, before(key) + b"\x12\x02\x10" + value) for value in (b"\x00", b"\x01"))
+        return dict(zip((False, True), encoded, strict=True))
 
     return {
         str: lambda key: _key_text(tag, before(key)),
@@ -241,10 +242,10 @@ def _makers(number: int) -> dict[type, Callable[[str], Fields]]:
 
 
 RESOURCE, EVENT, LINK, LOG, POINT, SPAN = 0x0A, 0x1A, 0x22, 0x32, 0x3A, 0x4A
-"""Tag (field number and type, one byte) of the attributes of each message; a histogram's points take SPAN too."""
+"""Tag (field number and type, one byte) of the attributes of each message; histogram points use SPAN too."""
 
 ATTRIBUTES: dict[int, Types] = {tag: Types(_makers(tag)) for tag in (RESOURCE, EVENT, LINK, LOG, POINT, SPAN)}
-"""tag -> type -> key -> value -> field; ``ATTRIBUTES[SPAN][type(v)][k][v]`` is what a hot loop inlines."""
+"""tag -> type -> key -> value -> field; ``ATTRIBUTES[SPAN][type(v)][k][v]`` is what a fast loop inlines."""
 
 NAMES: Mapping[int, Fields] = _Names(lambda tag: _Text((bytes([tag]), b"")))
 """tag -> text -> field, for texts of few values: names of spans, events and metrics, severities."""
@@ -254,11 +255,32 @@ BODY = _Text((b"\x0a", b""), (b"\x2a", b""))
 
 
 def attribute(tag: int, key: str, value: Scalar) -> bytes:
-    """One attribute as a field of a message: ``attribute(SPAN, "error.type", "_OTHER")``."""
+    """One attribute as a field of a message.
+
+    Args:
+        tag: One of the tags above.
+        key: Name of the attribute.
+        value: Its value; one that OTLP has no type for is sent as the nearest scalar.
+
+    Returns:
+        The encoded field.
+
+    Example:
+        >>> attribute(LOG, "a", 1)
+        b'2\\x07\\n\\x01a\\x12\\x02\\x18\\x01'
+    """
     return ATTRIBUTES[tag][type(value)][key][value]
 
 
-def attributes(tag: int, found: Mapping[str, Scalar]) -> bytes:
-    """All of ``found``, in its order."""
+def attributes(tag: int, values: Mapping[str, Scalar]) -> bytes:
+    """Several attributes as fields of a message, in their order.
+
+    Args:
+        tag: One of the tags above.
+        values: Attributes by name.
+
+    Returns:
+        The encoded fields, one after the other.
+    """
     types = ATTRIBUTES[tag]
-    return b"".join([types[type(value)][key][value] for key, value in found.items()])
+    return b"".join([types[type(value)][key][value] for key, value in values.items()])

@@ -156,7 +156,7 @@ def test_long_keys_and_values_are_encoded_and_not_kept() -> None:
 
 def test_all_tables_together_are_bounded() -> None:
     def kept() -> int:
-        tables = [fields for owner in wire._KEPT.owners for fields in owner.values()]
+        tables = [fields for owner in wire._CACHE.owners for fields in owner.values()]
         return sum(len(table) for table in tables if isinstance(table, wire._Interned))
 
     for key in range(20):
