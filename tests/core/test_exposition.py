@@ -52,7 +52,7 @@ class Families:
         return [prometheus_family(data) for data in self._families]
 
 
-def told() -> Metrics:
+def filled() -> Metrics:
     """One of everything: exemplars, a stat of each type, awkward labels, runs under way."""
     metrics = Metrics(start=NOW - 10, tags=["split"], build={"version": "1", "python": "3"})
     run = Run("flyte", "task", "id", 'quote" slash\\ line\n', "root", namespace="p/d", workflow="größe 🚀")
@@ -64,8 +64,8 @@ def told() -> Metrics:
     metrics.run_finished(labels, "succeeded", 90_000.0, 0.004, NOW, held)
     metrics.run_finished(labels, "succeeded", 3.0, 0.004, NOW, None)
     for kind in ("counter", "gauge", "histogram", "timer", "scalar"):
-        one = Stat(id="e", time=NOW, run=run, name=f"a {kind}", value=2.5e7, type=kind, unit="By", tags={"split": "x"})
-        metrics.stat(labels, one, held)
+        stat = Stat(id="e", time=NOW, run=run, name=f"a {kind}", value=2.5e7, type=kind, unit="By", tags={"split": "x"})
+        metrics.stat(labels, stat, held)
     metrics.received("flyte", 5)
     metrics.journal(1, 2**40, math.inf)
     return metrics
@@ -76,7 +76,7 @@ def told() -> Metrics:
 VALUES = st.floats() | st.integers(-10, 10**18).map(float) | st.sampled_from([999999.0, 1e6, 123456789.0, -0.0, 1e16])
 LABEL_VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(['"', "\\", "\n", "\\n"])
 EXEMPLARS = st.builds(Exemplar, VALUES, st.integers(0, NOW), st.binary(min_size=16, max_size=16), st.just(b"\0" * 8))
-BOUNDS = st.lists(st.floats(0, 1e9), min_size=1, max_size=5, unique=True).map(lambda found: tuple(sorted(found)))
+BOUNDS = st.lists(st.floats(0, 1e9), min_size=1, max_size=5, unique=True).map(lambda bounds: tuple(sorted(bounds)))
 
 
 @st.composite
@@ -118,7 +118,7 @@ def test_text_and_openmetrics_are_those_of_prometheus_client(data: MetricData) -
 def test_a_scrape_is_what_the_collector_gives_in_any_registry(
     accept: str, theirs: Callable[[CollectorRegistry], bytes]
 ) -> None:
-    metrics = told()
+    metrics = filled()
     registry = CollectorRegistry()
     registry.register(PrometheusCollector(metrics, lambda: NOW))
     assert exposition(metrics, accept, NOW)[0].splitlines() == theirs(registry).splitlines()
@@ -128,15 +128,17 @@ def test_a_scrape_is_what_the_collector_gives_in_any_registry(
 
 
 def test_openmetrics_is_read_back_with_its_types_units_and_exemplars() -> None:
-    found = {one.name: one for one in parse_openmetrics(exposition(told(), OPENMETRICS, NOW)[0].decode())}
-    assert set(found) >= {family.name.removesuffix("_total") for family in FAMILIES}
-    duration = found["otel_events_run_duration_seconds"]
+    families = {family.name: family for family in parse_openmetrics(exposition(filled(), OPENMETRICS, NOW)[0].decode())}
+    assert set(families) >= {family.name.removesuffix("_total") for family in FAMILIES}
+    duration = families["otel_events_run_duration_seconds"]
     assert (duration.type, duration.unit) == ("histogram", "seconds")
     held = [sample.exemplar for sample in duration.samples if sample.exemplar]
     ids = {"trace_id": "01" * 16, "span_id": "02" * 8}
-    assert [(one.labels, one.value, str(one.timestamp)) for one in held] == [(ids, 90_000.0, "1790000000.123456789")]
+    assert [(sample.labels, sample.value, str(sample.timestamp)) for sample in held] == [
+        (ids, 90_000.0, "1790000000.123456789")
+    ]
     assert sum(map(len, [*ids, *ids.values()])) <= 128
-    [attempts] = [one for one in found["otel_events_attempts"].samples if one.exemplar]
+    [attempts] = [sample for sample in families["otel_events_attempts"].samples if sample.exemplar]
     assert (attempts.name, attempts.value) == ("otel_events_attempts_total", 1.0)
     assert attempts.exemplar is not None
     assert attempts.exemplar.value == 1.5
@@ -145,15 +147,21 @@ def test_openmetrics_is_read_back_with_its_types_units_and_exemplars() -> None:
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 def test_labels_and_values_are_read_back_as_they_were(accept: str) -> None:
     parse = parse_openmetrics if accept else parse_text
-    metrics = told()
-    samples = [sample for one in parse(exposition(metrics, accept, NOW)[0].decode()) for sample in one.samples]
-    [runs] = [one for one in samples if one.name == "otel_events_runs_total" and one.labels["outcome"] == "succeeded"]
+    metrics = filled()
+    samples = [sample for family in parse(exposition(metrics, accept, NOW)[0].decode()) for sample in family.samples]
+    [runs] = [
+        sample
+        for sample in samples
+        if sample.name == "otel_events_runs_total" and sample.labels["outcome"] == "succeeded"
+    ]
     assert runs.value == 2.0
     assert runs.labels["name"] == 'quote" slash\\ line\\n'  # the line end is shown, see metrics.text
     assert runs.labels["workflow"] == "größe 🚀"
-    assert {one.name for one in samples if one.value == math.inf} == {"otel_events_journal_oldest_unacked_seconds"}
-    assert [one.labels["split"] for one in samples if one.name == "otel_events_stat_a_gauge_bytes"] == ["x"]
-    assert not [one.name for one in samples if one.name.endswith("_created")]
+    assert {sample.name for sample in samples if sample.value == math.inf} == {
+        "otel_events_journal_oldest_unacked_seconds"
+    }
+    assert [sample.labels["split"] for sample in samples if sample.name == "otel_events_stat_a_gauge_bytes"] == ["x"]
+    assert not [sample.name for sample in samples if sample.name.endswith("_created")]
 
 
 STAT_NAMES = st.sampled_from(["x", "x_count", "x_sum", "x_bucket", "x_total", "x_created", "x_info", "x total"])
@@ -168,11 +176,11 @@ def test_no_stat_can_break_the_scrape(stats: list[tuple[str, str, float]]) -> No
     metrics = Metrics()
     run = Run("flyte", "task", "id", "n", "root")
     for name, kind, value in stats:
-        one = Stat(id="e", time=NOW, run=run, name=name, value=value, type=kind)  # type: ignore[arg-type]  # sampled
-        metrics.stat(metrics.labels(run), one)
+        stat = Stat(id="e", time=NOW, run=run, name=name, value=value, type=kind)  # type: ignore[arg-type]  # sampled
+        metrics.stat(metrics.labels(run), stat)
     for accept, parse in (("", parse_text), (OPENMETRICS, parse_openmetrics)):
         read = list(parse(exposition(metrics, accept, NOW)[0].decode()))
-        series = [(one.name, *sorted(one.labels.items())) for family in read for one in family.samples]
+        series = [(sample.name, *sorted(sample.labels.items())) for family in read for sample in family.samples]
         assert len(series) == len(set(series))
 
 
@@ -198,14 +206,14 @@ def test_every_family_has_its_help_and_type_before_anything_happened() -> None:
     ],
 )
 def test_the_accept_header_chooses(accept: str, content_type: str) -> None:
-    body, chosen = exposition(told(), accept, NOW)
+    body, chosen = exposition(filled(), accept, NOW)
     assert chosen == content_type
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
     assert b"\notel_events_runs_total{" in body
 
 
 def test_another_spelling_of_names_is_left_to_prometheus_client() -> None:
-    body, chosen = exposition(told(), f"{OPENMETRICS};escaping=dots", NOW)
+    body, chosen = exposition(filled(), f"{OPENMETRICS};escaping=dots", NOW)
     assert chosen.endswith("escaping=dots")
     assert b"\notel__events__runs__total{" in body
 
@@ -224,5 +232,5 @@ def test_a_scrape_shows_what_happened_since_the_last() -> None:
     run = Run("flyte", "task", "id", "n", "root")
     for expected in (b"1.0", b"2.0"):
         metrics.run_finished(metrics.labels(run), "failed", 1.0, None, NOW)
-        [line] = [one for one in exposition(metrics, "", NOW)[0].splitlines() if b"_runs_total{" in one]
+        [line] = [line for line in exposition(metrics, "", NOW)[0].splitlines() if b"_runs_total{" in line]
         assert line.endswith(b" " + expected)

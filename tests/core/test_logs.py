@@ -28,19 +28,19 @@ def change(phase: str, **more: Any) -> PhaseChange:
 
 
 def test_a_change_of_phase_is_the_log_event_of_its_name() -> None:
-    found = log(change("running", reason="pod started", attributes={"flyte.node_id": "n0"}), TRACE, SPAN, 2)
+    record = log(change("running", reason="pod started", attributes={"flyte.node_id": "n0"}), TRACE, SPAN, 2)
     own: dict[str, Scalar] = {"flyte.node_id": "n0", "otel_events.phase.native": "RUNNING"}
-    assert found == LogData(
+    assert record == LogData(
         5, 5, 9, "INFO", "pod started", own | IDENTITY, TRACE, SPAN, event_name="otel_events.run.running"
     )
 
 
 @pytest.mark.parametrize("phase", sorted(PHASES))
 def test_severity_follows_the_phase(phase: str) -> None:
-    found = log(change(phase), TRACE, SPAN, 1)
-    assert found.severity == PHASES[phase].severity
-    assert found.severity_text == {9: "INFO", 13: "WARN", 17: "ERROR"}[found.severity]
-    assert (found.event_name, found.body) == (f"otel_events.run.{phase}", phase.upper())
+    record = log(change(phase), TRACE, SPAN, 1)
+    assert record.severity == PHASES[phase].severity
+    assert record.severity_text == {9: "INFO", 13: "WARN", 17: "ERROR"}[record.severity]
+    assert (record.event_name, record.body) == (f"otel_events.run.{phase}", phase.upper())
 
 
 def test_an_error_is_told_as_an_exception() -> None:
@@ -62,8 +62,8 @@ def test_an_error_is_told_as_an_exception() -> None:
 
 
 def test_an_unknown_phase_keeps_its_own_word() -> None:
-    found = log(change("beamed"), TRACE, SPAN, 1)
-    assert (found.event_name, found.severity, found.body) == ("flyte.phase.BEAMED", 9, "BEAMED")
+    record = log(change("beamed"), TRACE, SPAN, 1)
+    assert (record.event_name, record.severity, record.body) == ("flyte.phase.BEAMED", 9, "BEAMED")
 
 
 def test_a_late_event_is_marked() -> None:
@@ -73,17 +73,17 @@ def test_a_late_event_is_marked() -> None:
 
 def test_a_line_of_text() -> None:
     line = Log(id="l", time=7, run=TASK, message="hello", severity=18, logger="my.logger", event_name="greeting")
-    found = log(line, TRACE, SPAN, 2)
-    assert found == LogData(
+    record = log(line, TRACE, SPAN, 2)
+    assert record == LogData(
         7, 7, 18, "ERROR", "hello", IDENTITY | {"logger": "my.logger"}, TRACE, SPAN, event_name="greeting"
     )
 
 
 def test_a_report() -> None:
     report = Report(id="r", time=7, run=TASK, name="deck", media_type="text/html", uri="s3://d", content="<b>", step=4)
-    found = log(report, TRACE, SPAN, 2)
-    assert (found.event_name, found.body) == ("otel_events.report", "deck")
-    assert found.attributes == IDENTITY | {
+    record = log(report, TRACE, SPAN, 2)
+    assert (record.event_name, record.body) == ("otel_events.report", "deck")
+    assert record.attributes == IDENTITY | {
         "otel_events.report.name": "deck",
         "otel_events.report.media_type": "text/html",
         "otel_events.report.uri": "s3://d",
@@ -92,17 +92,17 @@ def test_a_report() -> None:
 
 
 def test_a_stat_that_came_late() -> None:
-    found = log(Stat(id="s", time=7, run=TASK, name="loss", value=0.5), TRACE, SPAN, 2, late=True)
-    assert (found.event_name, found.body) == ("otel_events.stat", "loss = 0.5")
+    record = log(Stat(id="s", time=7, run=TASK, name="loss", value=0.5), TRACE, SPAN, 2, late=True)
+    assert (record.event_name, record.body) == ("otel_events.stat", "loss = 0.5")
     own: dict[str, Scalar] = {"otel_events.stat.name": "loss", "otel_events.stat.value": 0.5, "otel_events.late": True}
-    assert found.attributes == IDENTITY | own
+    assert record.attributes == IDENTITY | own
 
 
 def test_an_event_of_no_run_names_its_resource() -> None:
     of = Run("prefect", "workflow", "", "", "prefect.work-pool.w1")
-    found = log(Log(id="l", time=7, run=of, message="pool is ready"), b"", b"", 1)
-    assert found.attributes == {"otel_events.source": "prefect", "otel_events.resource.id": "prefect.work-pool.w1"}
-    assert (found.trace_id, found.span_id) == (b"", b"")
+    record = log(Log(id="l", time=7, run=of, message="pool is ready"), b"", b"", 1)
+    assert record.attributes == {"otel_events.source": "prefect", "otel_events.resource.id": "prefect.work-pool.w1"}
+    assert (record.trace_id, record.span_id) == (b"", b"")
 
 
 def test_contexts_are_no_attributes_and_the_event_keeps_its_own() -> None:
@@ -117,7 +117,7 @@ def test_what_a_source_says_does_not_override_who_said_it() -> None:
 
 
 def test_texts_of_severities() -> None:
-    found = [severity_text(number) for number in (0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25)]
+    texts = [severity_text(number) for number in (0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25)]
     expected = [
         "",
         "TRACE",
@@ -134,4 +134,4 @@ def test_texts_of_severities() -> None:
         "FATAL",
         "",
     ]
-    assert found == expected
+    assert texts == expected

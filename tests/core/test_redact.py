@@ -248,10 +248,10 @@ def test_ids_and_names_lose_what_shows_its_shape_and_stay_distinct() -> None:
         run = Run("prefect", "task", where, where, where, where, 0, where, where)
         return Log(id=where, time=1, run=run, message="", links=(Link("follows", where, "task", where),))
 
-    one, other = redact.event(of("a")), redact.event(of("b"))
-    assert CANARY not in repr(one)
-    assert (one.run.id, one.run.root, one.id) == ("postgres://[redacted]@db/a",) * 3
-    assert one.links[0].id == one.run.id != other.run.id
+    first, second = redact.event(of("a")), redact.event(of("b"))
+    assert CANARY not in repr(first)
+    assert (first.run.id, first.run.root, first.id) == ("postgres://[redacted]@db/a",) * 3
+    assert first.links[0].id == first.run.id != second.run.id
 
 
 def test_ids_that_only_read_like_a_pair_stay() -> None:
@@ -285,7 +285,7 @@ def shape(message: Any) -> Any:
         return [(field.number, shape(value)) for field, value in message.ListFields()]
     if hasattr(message, "items"):
         return {key: shape(value) for key, value in message.items()}
-    return [shape(one) for one in message] if hasattr(message, "__len__") else message
+    return [shape(part) for part in message] if hasattr(message, "__len__") else message
 
 
 @given(*[st.lists(st.sampled_from([text for text, _ in SECRETS] + HARMLESS), max_size=4).map(" ".join)] * 3)

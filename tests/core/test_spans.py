@@ -28,7 +28,7 @@ def change(run: Run, phase: str, second: float, **more: Any) -> PhaseChange:
     return PhaseChange(time=START + int(second * SECOND), run=run, phase=phase, native=phase.upper(), **more)
 
 
-def made(events: Sequence[AnyEvent], outcome: str | None = None, previous: Context | None = None) -> SpanData:
+def span_of(events: Sequence[AnyEvent], outcome: str | None = None, previous: Context | None = None) -> SpanData:
     (attempt,) = attempts(events)
     return span(attempt, HERE, attempt.outcome if outcome is None else outcome, previous)
 
@@ -43,11 +43,11 @@ def whole(run: Run, outcome: str = "succeeded", **more: Any) -> list[AnyEvent]:
 
 
 def test_a_root_workflow() -> None:
-    found = made(whole(FLOW))
-    assert (found.name, found.kind, found.status) == ("RUN my.flow", telemetry.SERVER, telemetry.UNSET)
-    assert (found.start, found.end) == (START + SECOND, START + 7 * SECOND)
-    assert (found.trace_id, found.span_id, found.parent_span_id) == (b"t" * 16, b"s" * 8, b"p" * 8)
-    assert found.attributes == {
+    data = span_of(whole(FLOW))
+    assert (data.name, data.kind, data.status) == ("RUN my.flow", telemetry.SERVER, telemetry.UNSET)
+    assert (data.start, data.end) == (START + SECOND, START + 7 * SECOND)
+    assert (data.trace_id, data.span_id, data.parent_span_id) == (b"t" * 16, b"s" * 8, b"p" * 8)
+    assert data.attributes == {
         "flyte.project": "p",
         "cicd.pipeline.name": "my.flow",
         "cicd.pipeline.run.id": "p/d/x",
@@ -68,10 +68,10 @@ def test_a_root_workflow() -> None:
 
 def test_a_task_attempt() -> None:
     error = Error("OOMKilled", "no memory left", "user", "Traceback ...")
-    found = made(whole(TASK, "failed", error=error))
-    assert (found.name, found.kind) == ("train", telemetry.INTERNAL)
-    assert (found.status, found.status_message) == (telemetry.ERROR, "no memory left")
-    assert found.attributes == {
+    data = span_of(whole(TASK, "failed", error=error))
+    assert (data.name, data.kind) == ("train", telemetry.INTERNAL)
+    assert (data.status, data.status_message) == (telemetry.ERROR, "no memory left")
+    assert data.attributes == {
         "flyte.project": "p",
         "cicd.pipeline.name": "my.flow",
         "cicd.pipeline.run.id": "p/d/x",
@@ -91,7 +91,7 @@ def test_a_task_attempt() -> None:
         "otel_events.queue.duration": 1.5,
         "otel_events.run.duration": 4.5,
     }
-    assert found.events[-1] == SpanEvent(
+    assert data.events[-1] == SpanEvent(
         START + 7 * SECOND,
         "exception",
         {
@@ -116,8 +116,8 @@ def test_a_task_attempt() -> None:
     ],
 )
 def test_names_and_kinds(run: Run, name: str, kind: int) -> None:
-    found = made(whole(run))
-    assert (found.name, found.kind) == (name, kind)
+    data = span_of(whole(run))
+    assert (data.name, data.kind) == (name, kind)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_names_and_kinds(run: Run, name: str, kind: int) -> None:
     ],
 )
 def test_each_outcome(outcome: str, result: str, status: int) -> None:
-    task, flow = made(whole(TASK, outcome)), made(whole(FLOW, outcome))
+    task, flow = span_of(whole(TASK, outcome)), span_of(whole(FLOW, outcome))
     assert task.attributes["cicd.pipeline.task.run.result"] == flow.attributes["cicd.pipeline.result"] == result
     assert task.status == flow.status == status
     assert task.attributes["otel_events.outcome"] == outcome
@@ -148,45 +148,45 @@ def test_every_outcome_of_the_table_was_tried_above() -> None:
 
 
 def test_an_error_beside_an_outcome_that_is_none_is_no_failure() -> None:
-    found = made(whole(TASK, "cancelled", error=Error("Task Aborted", "by you", "user")))
-    assert (found.status, found.status_message) == (telemetry.UNSET, "")
-    assert "error.type" not in found.attributes
-    assert found.attributes["otel_events.error.kind"] == "user"
-    assert [event.name for event in found.events] == [
+    data = span_of(whole(TASK, "cancelled", error=Error("Task Aborted", "by you", "user")))
+    assert (data.status, data.status_message) == (telemetry.UNSET, "")
+    assert "error.type" not in data.attributes
+    assert data.attributes["otel_events.error.kind"] == "user"
+    assert [event.name for event in data.events] == [
         *("otel_events.run.pending", "otel_events.run.running", "otel_events.run.cancelled")
     ]
 
 
 def test_the_settled_outcome_is_the_one_that_shows() -> None:
-    found = made(whole(TASK, "cancelled", error=Error("Task Aborted", "deadline")), outcome="timed_out")
-    assert found.attributes["otel_events.outcome"] == "timed_out"
-    assert found.attributes["otel_events.phase.native"] == "CANCELLED"
-    assert (found.status, found.status_message) == (telemetry.ERROR, "deadline")
-    assert [event.name for event in found.events][-2:] == ["otel_events.run.timed_out", "exception"]
+    data = span_of(whole(TASK, "cancelled", error=Error("Task Aborted", "deadline")), outcome="timed_out")
+    assert data.attributes["otel_events.outcome"] == "timed_out"
+    assert data.attributes["otel_events.phase.native"] == "CANCELLED"
+    assert (data.status, data.status_message) == (telemetry.ERROR, "deadline")
+    assert [event.name for event in data.events][-2:] == ["otel_events.run.timed_out", "exception"]
 
 
 def test_an_incomplete_attempt_has_no_outcome_and_invents_none() -> None:
     alive = Log(id="l", time=START + 9 * SECOND, run=TASK, message="still here")
-    found = made([change(TASK, "pending", 1), change(TASK, "running", 2), alive])
-    assert found.attributes["otel_events.incomplete"] is True
-    assert not {"otel_events.outcome", "cicd.pipeline.task.run.result", "error.type"} & set(found.attributes)
-    assert found.status == telemetry.UNSET
-    assert (found.start, found.end) == (START + SECOND, START + 9 * SECOND)
-    assert found.attributes["otel_events.run.duration"] == 7.0
+    data = span_of([change(TASK, "pending", 1), change(TASK, "running", 2), alive])
+    assert data.attributes["otel_events.incomplete"] is True
+    assert not {"otel_events.outcome", "cicd.pipeline.task.run.result", "error.type"} & set(data.attributes)
+    assert data.status == telemetry.UNSET
+    assert (data.start, data.end) == (START + SECOND, START + 9 * SECOND)
+    assert data.attributes["otel_events.run.duration"] == 7.0
 
 
 def test_durations_of_what_never_ran() -> None:
-    queued = made([change(TASK, "pending", 1)])
+    queued = span_of([change(TASK, "pending", 1)])
     assert not {"otel_events.queue.duration", "otel_events.run.duration"} & set(queued.attributes)
-    ended = made([change(TASK, "pending", 1), change(TASK, "cancelled", 4)])
+    ended = span_of([change(TASK, "pending", 1), change(TASK, "cancelled", 4)])
     assert ended.attributes["otel_events.queue.duration"] == 3.0
     assert "otel_events.run.duration" not in ended.attributes
 
 
 def test_disagreeing_clocks_are_flagged_and_the_span_is_no_shorter_than_nothing() -> None:
-    found = made([change(TASK, "running", 5), change(TASK, "succeeded", 2)])
-    assert found.start == found.end == START + 2 * SECOND
-    assert found.attributes["otel_events.clock_skew"] is True
+    data = span_of([change(TASK, "running", 5), change(TASK, "succeeded", 2)])
+    assert data.start == data.end == START + 2 * SECOND
+    assert data.attributes["otel_events.clock_skew"] is True
 
 
 def test_what_a_source_says_does_not_override_what_we_say() -> None:
@@ -195,16 +195,16 @@ def test_what_a_source_says_does_not_override_what_we_say() -> None:
         "cicd.pipeline.run.id": "other",
         "otel_events.attempt": 9,
     }
-    found = made([change(TASK, "succeeded", 1, attributes=claims)]).attributes
-    assert (found["otel_events.source"], found["cicd.pipeline.run.id"]) == ("flyte", "p/d/x")
-    assert found["otel_events.attempt"] == 1
+    data = span_of([change(TASK, "succeeded", 1, attributes=claims)]).attributes
+    assert (data["otel_events.source"], data["cicd.pipeline.run.id"]) == ("flyte", "p/d/x")
+    assert data["otel_events.attempt"] == 1
 
 
 def test_contexts_are_no_attributes_and_the_attempt_keeps_its_own() -> None:
     carried: dict[str, Scalar] = {"traceparent": "x", "otel_events.parent.traceparent": "y", "otel_events.run.url": "u"}
     (attempt,) = attempts([change(TASK, "succeeded", 1, attributes=carried)])
-    found = span(attempt, HERE, "succeeded")
-    assert not {"traceparent", "otel_events.parent.traceparent", "otel_events.run.url"} & set(found.attributes)
+    data = span(attempt, HERE, "succeeded")
+    assert not {"traceparent", "otel_events.parent.traceparent", "otel_events.run.url"} & set(data.attributes)
     assert attempt.attributes == carried
 
 
@@ -217,16 +217,17 @@ def test_the_status_of_the_cache_comes_through() -> None:
 
 def test_each_change_of_phase_is_an_event_and_a_log_of_one_name_at_one_time() -> None:
     changes = [change(TASK, phase, n) for n, phase in enumerate(PHASES, 1) if n < 6]
-    found = made(changes)
-    assert found.events == [
-        SpanEvent(one.time, f"otel_events.run.{one.phase}", {"otel_events.phase.native": one.native}) for one in changes
+    data = span_of(changes)
+    assert data.events == [
+        SpanEvent(entered.time, f"otel_events.run.{entered.phase}", {"otel_events.phase.native": entered.native})
+        for entered in changes
     ]
-    records = [log(one, b"", b"", 1) for one in changes]
-    assert [(record.event_name, record.time) for record in records] == [(e.name, e.time) for e in found.events]
+    records = [log(entered, b"", b"", 1) for entered in changes]
+    assert [(record.event_name, record.time) for record in records] == [(e.name, e.time) for e in data.events]
 
 
 def test_the_reason_of_a_change_is_said() -> None:
-    (event,) = made([change(TASK, "pending", 1, reason="no GPU is free")]).events
+    (event,) = span_of([change(TASK, "pending", 1, reason="no GPU is free")]).events
     assert event.attributes == {"otel_events.phase.native": "PENDING", "otel_events.reason": "no GPU is free"}
 
 
@@ -234,8 +235,8 @@ def test_reports_are_events() -> None:
     deck = Report(
         id="r", time=START + SECOND, run=TASK, name="deck", media_type="text/html", uri="s3://d", step=3, content="<b>"
     )
-    found = made([change(TASK, "running", 1), deck, change(TASK, "succeeded", 2)])
-    assert found.events[-1] == SpanEvent(
+    data = span_of([change(TASK, "running", 1), deck, change(TASK, "succeeded", 2)])
+    assert data.events[-1] == SpanEvent(
         START + SECOND,
         "otel_events.report",
         {
@@ -252,8 +253,8 @@ def test_links_to_the_attempt_before_and_to_other_runs() -> None:
     cached = Link("cached_from", "q/d/y/n0/t", "task", "q/d/y", 2, namespace="q/d")
     follows = Link("follows", "job-7", "task", "job-7", 1, source="ray", namespace="")
     before = Context(b"T" * 16, b"B" * 8, b"")
-    found = made([change(TASK, "succeeded", 1, links=(launched, cached, follows))], previous=before)
-    assert found.links == [
+    data = span_of([change(TASK, "succeeded", 1, links=(launched, cached, follows))], previous=before)
+    assert data.links == [
         SpanLink(b"T" * 16, b"B" * 8, {"otel_events.link": "retries"}),
         SpanLink(
             trace_id("flyte", "p/d", "p/d/parent"),
@@ -274,24 +275,24 @@ def test_links_to_the_attempt_before_and_to_other_runs() -> None:
 
 
 def test_moments_are_span_events_and_nothing_else() -> None:
-    told = [["flyte.timeit", START + 5 * SECOND, {"flyte.timeit.name": "load", "seconds": 0.5}], ["b", START, {}]]
+    rows = [["flyte.timeit", START + 5 * SECOND, {"flyte.timeit.name": "load", "seconds": 0.5}], ["b", START, {}]]
     end = change(
-        TASK, "failed", 7, error=Error("E"), attributes={MOMENTS: msgspec.json.encode(told).decode(), "kept": 1}
+        TASK, "failed", 7, error=Error("E"), attributes={MOMENTS: msgspec.json.encode(rows).decode(), "kept": 1}
     )
-    found = made([change(TASK, "running", 2), end])
-    assert [(event.name, event.time, event.attributes) for event in found.events[2:4]] == [tuple(one) for one in told]
-    assert (found.attributes["kept"], MOMENTS in found.attributes) == (1, False)
+    data = span_of([change(TASK, "running", 2), end])
+    assert [(event.name, event.time, event.attributes) for event in data.events[2:4]] == [tuple(row) for row in rows]
+    assert (data.attributes["kept"], MOMENTS in data.attributes) == (1, False)
     fields = log(end, HERE.trace_id, HERE.span_id, 1).attributes
     assert (fields["kept"], MOMENTS in fields) == (1, False)
 
 
-@pytest.mark.parametrize("told", ["", "[", '[["a"]]', '[["a", 1, {"b": []}]]', '{"a": 1}', "[" * 100_000, 7])
-def test_moments_that_cannot_be_read_leave_the_span_as_it_is(told: Scalar) -> None:
-    found = made([change(TASK, "running", 2), change(TASK, "succeeded", 7, attributes={MOMENTS: told})])
-    assert [event.name for event in found.events] == ["otel_events.run.running", "otel_events.run.succeeded"]
+@pytest.mark.parametrize("rows", ["", "[", '[["a"]]', '[["a", 1, {"b": []}]]', '{"a": 1}', "[" * 100_000, 7])
+def test_moments_that_cannot_be_read_leave_the_span_as_it_is(rows: Scalar) -> None:
+    data = span_of([change(TASK, "running", 2), change(TASK, "succeeded", 7, attributes={MOMENTS: rows})])
+    assert [event.name for event in data.events] == ["otel_events.run.running", "otel_events.run.succeeded"]
 
 
 def test_moments_are_as_many_as_a_span_may_have() -> None:
-    told = msgspec.json.encode([["x", START + 1, {}]] * 500).decode()
-    found = made([change(TASK, "running", 2), change(TASK, "succeeded", 7, attributes={MOMENTS: told})])
-    assert len(found.events) == 2 + 128
+    rows = msgspec.json.encode([["x", START + 1, {}]] * 500).decode()
+    data = span_of([change(TASK, "running", 2), change(TASK, "succeeded", 7, attributes={MOMENTS: rows})])
+    assert len(data.events) == 2 + 128

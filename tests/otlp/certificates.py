@@ -34,5 +34,5 @@ def make(folder: Path) -> Files:
         run("req", *_KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
         run("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
-    found = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key", "other.pem")
-    return Files(*(str(folder / name) for name in found))
+    names = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key", "other.pem")
+    return Files(*(str(folder / name) for name in names))

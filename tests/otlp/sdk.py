@@ -108,9 +108,12 @@ def _labels(family: MetricData, point: Point | HistogramPoint) -> dict[str, str]
     return {name: label for name, label in zip(family.label_names, point.labels, strict=True) if label}
 
 
-def _exemplars(found: Sequence[Exemplar]) -> list[SdkExemplar]:
+def _exemplars(exemplars: Sequence[Exemplar]) -> list[SdkExemplar]:
     return [
-        SdkExemplar({}, one.value, one.time, int.from_bytes(one.span_id), int.from_bytes(one.trace_id)) for one in found
+        SdkExemplar(
+            {}, exemplar.value, exemplar.time, int.from_bytes(exemplar.span_id), int.from_bytes(exemplar.trace_id)
+        )
+        for exemplar in exemplars
     ]
 
 
@@ -137,7 +140,7 @@ def _gauge(family: MetricData) -> export.Gauge:
 
 
 def _histogram(family: MetricData) -> export.Histogram:
-    made = [
+    records = [
         export.HistogramDataPoint(
             _labels(family, point),
             family.start,
@@ -153,7 +156,7 @@ def _histogram(family: MetricData) -> export.Histogram:
         for point in family.points
         if isinstance(point, HistogramPoint)
     ]
-    return export.Histogram(made, export.AggregationTemporality.CUMULATIVE)
+    return export.Histogram(records, export.AggregationTemporality.CUMULATIVE)
 
 
 DATA: dict[str, Callable[[MetricData], export.DataT]] = {"counter": _sum, "gauge": _gauge, "histogram": _histogram}

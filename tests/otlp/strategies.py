@@ -84,7 +84,7 @@ def logs(draw: st.DrawFn) -> LogData:
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 EXEMPLARS = st.builds(Exemplar, NUMBERS, TIMES, ids(16), ids(8))
 LABELS = st.sampled_from(["", "flyte", "päivä", "x" * 130])
-BOUNDS = st.lists(st.floats(0, 1e6), max_size=20, unique=True).map(lambda found: tuple(sorted(found)))
+BOUNDS = st.lists(st.floats(0, 1e6), max_size=20, unique=True).map(lambda bounds: tuple(sorted(bounds)))
 
 
 @st.composite

@@ -114,8 +114,8 @@ def test_http_is_configured_as_the_sdks_exporter(
 @pytest.mark.parametrize("protocol", [HTTP, GRPC], ids=str)
 def test_certificates_are_files_by_signal_or_for_all(name: str, protocol: dict[str, str]) -> None:
     both = {P + "CLIENT_CERTIFICATE": "c.pem", P + "CLIENT_KEY": "k.pem"}
-    found = from_env(both | protocol | {P + name: "all.pem", f"{P}LOGS_{name}": "logs.pem"}).endpoints
-    assert [getattr(found[signal], name.lower()) for signal in SIGNALS] == ["all.pem", "all.pem", "logs.pem"]
+    endpoints = from_env(both | protocol | {P + name: "all.pem", f"{P}LOGS_{name}": "logs.pem"}).endpoints
+    assert [getattr(endpoints[signal], name.lower()) for signal in SIGNALS] == ["all.pem", "all.pem", "logs.pem"]
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_headers_are_parsed_as_the_sdk_parses_them(text: str) -> None:
 
 
 def test_user_and_password_of_a_url_become_a_header_as_with_the_sdks_client() -> None:
-    found = from_env(HTTP | {P + "ENDPOINT": "https://me:p%40ss@collector:4318"}).endpoints["traces"]
-    assert found.address == "https://collector:4318/v1/traces"
-    assert plain(found.headers) == {"authorization": "Basic bWU6cEBzcw=="}
+    endpoint = from_env(HTTP | {P + "ENDPOINT": "https://me:p%40ss@collector:4318"}).endpoints["traces"]
+    assert endpoint.address == "https://collector:4318/v1/traces"
+    assert plain(endpoint.headers) == {"authorization": "Basic bWU6cEBzcw=="}
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_no_error_shows_a_secret(environ: dict[str, str]) -> None:
 
 
 def test_no_repr_shows_a_header() -> None:
-    found = from_env({P + "HEADERS": f"authorization={SECRET}"})
-    assert found.endpoints["traces"].headers["authorization"].reveal() == SECRET
-    for shown in (repr(found), str(found), f"{found.endpoints['logs'].headers['authorization']}"):
+    config = from_env({P + "HEADERS": f"authorization={SECRET}"})
+    assert config.endpoints["traces"].headers["authorization"].reveal() == SECRET
+    for shown in (repr(config), str(config), f"{config.endpoints['logs'].headers['authorization']}"):
         assert SECRET not in shown
         assert "***" in shown
 

@@ -47,9 +47,9 @@ def test_metrics_are_the_sdks_bytes(families: list[MetricData]) -> None:
     same(ours, sdk.metrics(families))
 
 
-def value(found: Any, key: str = "k") -> AnyValue:
+def value(scalar: Any, key: str = "k") -> AnyValue:
     """The one attribute of a span, as a reader of the bytes sees it."""
-    [pair] = Span.FromString(wire.attribute(wire.SPAN, key, found)).attributes
+    [pair] = Span.FromString(wire.attribute(wire.SPAN, key, scalar)).attributes
     assert pair.key == key
     sent: AnyValue = pair.value
     return sent
@@ -76,7 +76,7 @@ class Word(str, Enum):  # noqa: UP042 - as in older code, where str() gives Word
 
 
 @pytest.mark.parametrize(
-    ("found", "sent"),
+    ("given", "sent"),
     [
         (1 << 63, AnyValue(string_value="9223372036854775808")),
         (-(1 << 63) - 1, AnyValue(string_value="-9223372036854775809")),
@@ -87,10 +87,10 @@ class Word(str, Enum):  # noqa: UP042 - as in older code, where str() gives Word
         (None, AnyValue(string_value="None")),
         ([1, "a"], AnyValue(string_value="[1, 'a']")),
     ],
-    ids=lambda found: type(found).__name__,
+    ids=lambda given: type(given).__name__,
 )
-def test_what_otlp_cannot_hold_goes_out_as_the_nearest_scalar(found: Any, sent: AnyValue) -> None:
-    assert value(found) == sent
+def test_what_otlp_cannot_hold_goes_out_as_the_nearest_scalar(given: Any, sent: AnyValue) -> None:
+    assert value(given) == sent
 
 
 def test_lone_surrogates_are_replaced_wherever_text_stands() -> None:
@@ -155,23 +155,23 @@ def test_long_keys_and_values_are_encoded_and_not_kept() -> None:
 
 
 def test_all_tables_together_are_bounded() -> None:
-    def kept() -> int:
+    def entries() -> int:
         tables = [fields for owner in wire._CACHE.owners for fields in owner.values()]
         return sum(len(table) for table in tables if isinstance(table, wire._Interned))
 
     for key in range(20):
         for number in range(wire.VALUES - 1):
             wire.attribute(wire.EVENT, f"bounded {key}", number)
-    assert kept() <= wire.ENTRIES
+    assert entries() <= wire.ENTRIES
     assert value("after", "bounded 0").string_value == "after"
 
 
 def test_threads_share_the_tables() -> None:
-    def made(number: int) -> SpanData:
-        found: Attributes = {f"shared {number % 50}": number, "x": f"v{number}"}
-        return SpanData(b"t" * 16, b"s" * 8, b"", f"n{number % 7}", 1, 1, 2, found)
+    def numbered(number: int) -> SpanData:
+        attributes: Attributes = {f"shared {number % 50}": number, "x": f"v{number}"}
+        return SpanData(b"t" * 16, b"s" * 8, b"", f"n{number % 7}", 1, 1, 2, attributes)
 
-    spans = [made(number) for number in range(2000)]
+    spans = [numbered(number) for number in range(2000)]
     alone = [encode.encode_span(span) for span in spans]
     with ThreadPoolExecutor(4) as pool:
         for together in pool.map(lambda _: [encode.encode_span(span) for span in spans], range(4)):

@@ -76,29 +76,29 @@ class Ended:
     """``on_done`` that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Any, Result]] = []
+        self.results: list[tuple[Any, Result]] = []
 
     def __call__(self, token: Any, result: Result) -> None:
-        self.told.append((token, result))
+        self.results.append((token, result))
 
     def tokens(self) -> list[Any]:
-        return [token for token, _ in self.told]
+        return [token for token, _ in self.results]
 
 
 def test_batches_are_tried_until_taken_in_order_with_doubling_pauses() -> None:
     clock, ended = FakeClock(), Ended()
-    one = Scripted(*[RETRY] * 8)
-    exporter = Exporter([one], ended, clock=clock, jitter=lambda: 1.0)
+    scripted = Scripted(*[RETRY] * 8)
+    exporter = Exporter([scripted], ended, clock=clock, jitter=lambda: 1.0)
     assert all(exporter.offer(batch(number)) for number in range(3))
     pauses = []
     for _ in range(8):
         pauses.append(clock.until_asleep(PATIENCE))
-        assert ended.told == []
+        assert ended.results == []
         clock.advance(pauses[-1])
     assert exporter.flush(soon(clock))
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-    assert [payload for payload, _ in one.tries] == [batch(0).payload] * 9 + [batch(1).payload, batch(2).payload]
-    assert ended.told == [(number, Result("ok")) for number in range(3)]
+    assert [payload for payload, _ in scripted.tries] == [batch(0).payload] * 9 + [batch(1).payload, batch(2).payload]
+    assert ended.results == [(number, Result("ok")) for number in range(3)]
     assert exporter.counts() == {"traces": Counts(sent=3, retried=8)}
     assert exporter.close() == []
 
@@ -157,7 +157,7 @@ def test_a_refusal_lets_go_and_is_counted_with_its_reason() -> None:
     exporter.offer(batch(2, count=2))
     assert exporter.flush(soon(clock))
     assert exporter.counts()["traces"] == Counts(failed=7, sent=2)
-    assert ended.told == [(1, Result("refused", "bad span")), (2, Result("ok"))]
+    assert ended.results == [(1, Result("refused", "bad span")), (2, Result("ok"))]
     assert exporter.close() == []
 
 
@@ -204,13 +204,13 @@ def test_signals_do_not_wait_for_each_other() -> None:
 
 def test_each_try_has_the_endpoints_timeout() -> None:
     clock = FakeClock()
-    one = Scripted(RETRY)
-    exporter = Exporter([one], clock=clock, jitter=lambda: 1.0)
+    scripted = Scripted(RETRY)
+    exporter = Exporter([scripted], clock=clock, jitter=lambda: 1.0)
     exporter.offer(batch(1))
     clock.until_asleep(PATIENCE)
     clock.advance(5)
     assert exporter.flush(soon(clock))
-    assert [deadline for _, deadline in one.tries] == [10.0, 15.0]
+    assert [deadline for _, deadline in scripted.tries] == [10.0, 15.0]
     assert exporter.close() == []
 
 
@@ -257,38 +257,38 @@ def test_a_broken_on_done_stops_nothing(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_close_tries_once_more_what_waits_and_goes_on_if_it_is_taken() -> None:
     clock, ended = FakeClock(), Ended()
-    one = Scripted(RETRY)
-    exporter = Exporter([one], ended, clock=clock, jitter=lambda: 1.0)
+    scripted = Scripted(RETRY)
+    exporter = Exporter([scripted], ended, clock=clock, jitter=lambda: 1.0)
     exporter.offer(batch(1))
     exporter.offer(batch(2))
     clock.until_asleep(PATIENCE)
     assert exporter.close() == []
     assert ended.tokens() == [1, 2]
-    assert [deadline for _, deadline in one.tries] == [10.0, 4.75, 4.75]  # of 5 s, a part is for closing sockets
-    assert one.closed == 1
+    assert [deadline for _, deadline in scripted.tries] == [10.0, 4.75, 4.75]  # of 5 s, a part is for closing sockets
+    assert scripted.closed == 1
     assert not exporter.offer(batch(3))
 
 
 def test_close_tells_what_is_left_in_order_when_the_endpoint_still_fails() -> None:
     clock, ended = FakeClock(), Ended()
-    one = Scripted(*[RETRY] * 9)
-    exporter = Exporter([one], ended, clock=clock, jitter=lambda: 1.0)
+    scripted = Scripted(*[RETRY] * 9)
+    exporter = Exporter([scripted], ended, clock=clock, jitter=lambda: 1.0)
     for number in range(3):
         exporter.offer(batch(number))
     clock.until_asleep(PATIENCE)
     assert exporter.close() == [batch(0), batch(1), batch(2)]
     assert exporter.close() == [batch(0), batch(1), batch(2)]
-    assert (len(one.tries), ended.told) == (2, [])
+    assert (len(scripted.tries), ended.results) == (2, [])
 
 
 def test_close_does_not_press_an_endpoint_that_asked_for_a_pause() -> None:
     clock = FakeClock()
-    one = Scripted(Result("retry", "busy", after=60.0))
-    exporter = Exporter([one], clock=clock)
+    scripted = Scripted(Result("retry", "busy", after=60.0))
+    exporter = Exporter([scripted], clock=clock)
     exporter.offer(batch(1))
     clock.until_asleep(PATIENCE)
     assert exporter.close() == [batch(1)]
-    assert len(one.tries) == 1
+    assert len(scripted.tries) == 1
 
 
 def test_what_close_has_told_as_left_is_not_done_later() -> None:
@@ -303,7 +303,7 @@ def test_what_close_has_told_as_left_is_not_done_later() -> None:
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert held.tries
-    assert ended.told == []
+    assert ended.results == []
     assert exporter.counts()["traces"].sent == 0
 
 
@@ -318,15 +318,15 @@ def test_close_without_ever_a_batch_starts_no_thread() -> None:
 def test_close_ends_with_a_collector_that_is_refused_or_silent(protocol: Protocol, how: str) -> None:
     """Though each request may take hours; how the time that it is given is shared out, other tests of closing hold."""
     with CaptureServer() as collector:
-        found = from_env(collector.environ(protocol) | {PREFIX + "TIMEOUT": str(HOURS)}).endpoints
+        endpoints = from_env(collector.environ(protocol) | {PREFIX + "TIMEOUT": str(HOURS)}).endpoints
         if how == "refused":
             collector.stop()
         collector.answers += [Answer(silent=True)] * 3
-        exporter = Exporter(sender(endpoint) for endpoint in found.values())
-        for signal in found:
+        exporter = Exporter(sender(endpoint) for endpoint in endpoints.values())
+        for signal in endpoints:
             exporter.offer(batch(1, signal=signal))
         left = exporter.close(timeout=0.5)
-        assert [one.signal for one in left] == list(found)
+        assert [batch.signal for batch in left] == list(endpoints)
         if how == "refused":
             collector.start()
 
@@ -335,14 +335,14 @@ def test_close_ends_with_a_collector_that_is_refused_or_silent(protocol: Protoco
 def test_an_outage_is_waited_out_and_the_order_kept(protocol: Protocol) -> None:
     ended = Ended()
     with CaptureServer() as collector:
-        found = from_env(collector.environ(protocol) | {PREFIX + "TIMEOUT": str(PATIENCE)}).endpoints
-        exporter = Exporter([sender(found["logs"])], ended, jitter=lambda: 0.01)
+        endpoints = from_env(collector.environ(protocol) | {PREFIX + "TIMEOUT": str(PATIENCE)}).endpoints
+        exporter = Exporter([sender(endpoints["logs"])], ended, jitter=lambda: 0.01)
         collector.stop()
         numbers = range(20)
         for number in numbers:
             assert exporter.offer(Batch("logs", b"", 1, number))
         until(lambda: exporter.counts()["logs"].retried)
-        assert ended.told == []
+        assert ended.results == []
         collector.start()
         collector.answers += [Answer(http=503, grpc="UNAVAILABLE", retry_info=0.0)] * 5
         assert exporter.flush(soon(time))
@@ -370,9 +370,9 @@ def test_every_item_is_sent_rejected_or_failed_once_and_in_order(
         assert exporter.offer(batch(number, count))
     assert exporter.flush(soon(clock))
     assert ended.tokens() == list(range(len(counts)))
-    found = exporter.counts()["traces"]
-    assert found.sent + found.rejected + found.failed == sum(counts)
-    assert (found.queued, found.queued_bytes) == (0, 0)
+    traces = exporter.counts()["traces"]
+    assert traces.sent + traces.rejected + traces.failed == sum(counts)
+    assert (traces.queued, traces.queued_bytes) == (0, 0)
     assert exporter.close() == []
 
 
@@ -454,7 +454,7 @@ def test_a_forked_child_starts_empty_and_with_its_own_connection(
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    came = [one["batch"] for one in collector.resources()]
+    came = [resource["batch"] for resource in collector.resources()]
     sent = {"before": parent != "fresh", "child": child == "sends", "after": True}
     assert set(came) == {name for name, is_sent in sent.items() if is_sent}
     assert busy or len(came) == len(set(came))  # a second is short: what is answered later is sent again

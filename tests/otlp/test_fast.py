@@ -23,15 +23,15 @@ from tests.strategies import roots
 
 def compare(events: list[AnyEvent], spans: Spans, logs: Logs) -> None:
     closed, rest = close_all(events)
-    for one in closed:
-        made = encode_span(span(one.attempt, one.where, one.outcome, one.previous))
-        assert spans.encode(one.attempt, one.where, one.outcome, one.previous) == made
+    for ended in closed:
+        expected = encode_span(span(ended.attempt, ended.where, ended.outcome, ended.previous))
+        assert spans.encode(ended.attempt, ended.where, ended.outcome, ended.previous) == expected
     nowhere = Context(b"t" * 16, b"s" * 8)
-    for attempt, where in [(one.attempt, one.where) for one in closed] + [(one, nowhere) for one in rest]:
+    for attempt, where in [(ended.attempt, ended.where) for ended in closed] + [(ended, nowhere) for ended in rest]:
         for event, late in log_events(attempt):
             for first in (True, False):
-                made = encode_log(log(event, where.trace_id, where.span_id, attempt.run.attempt, late, full=first))
-                assert logs.record(event, where, attempt.run.attempt, first, late) == made
+                expected = encode_log(log(event, where.trace_id, where.span_id, attempt.run.attempt, late, full=first))
+                assert logs.record(event, where, attempt.run.attempt, first, late) == expected
 
 
 @given(st.lists(roots(), min_size=1, max_size=3))

@@ -24,11 +24,13 @@ IDS = ("traceId", "spanId", "parentSpanId")
 def to_base64(value: Any) -> Any:
     """Ids as proto3 JSON has bytes (OTLP has hex instead), so that the official parser takes them."""
     if isinstance(value, list):
-        return [to_base64(one) for one in value]
+        return [to_base64(part) for part in value]
     if not isinstance(value, dict):
         return value
-    found = {key: to_base64(one) for key, one in value.items()}
-    return found | {key: base64.b64encode(bytes.fromhex(found[key])).decode() for key in IDS if key in found}
+    converted = {key: to_base64(part) for key, part in value.items()}
+    return converted | {
+        key: base64.b64encode(bytes.fromhex(converted[key])).decode() for key in IDS if key in converted
+    }
 
 
 def read(line: bytes, message: Any) -> Any:
@@ -77,14 +79,14 @@ def test_the_form_is_the_file_exporters() -> None:
 
 def test_lone_surrogates_are_replaced_wherever_text_stands() -> None:
     bad = "a\ud800b"
-    found = first(jsonlines.traces_line([span(attributes={bad: bad}, events=[SpanEvent(1, bad)])], {}, SCOPE))
-    assert found["attributes"] == [{"key": "a?b", "value": {"stringValue": "a?b"}}]
-    assert found["events"][0]["name"] == "a?b"
+    request = first(jsonlines.traces_line([span(attributes={bad: bad}, events=[SpanEvent(1, bad)])], {}, SCOPE))
+    assert request["attributes"] == [{"key": "a?b", "value": {"stringValue": "a?b"}}]
+    assert request["events"][0]["name"] == "a?b"
 
 
 @pytest.mark.parametrize("value", [1 << 63, -(1 << 64), 1 << 40_000, None, [1]], ids=lambda value: type(value).__name__)
 def test_what_otlp_cannot_hold_is_the_same_text_as_in_protobuf(value: Any) -> None:
-    made = span(attributes={"k": value})
-    line = read(jsonlines.traces_line([made], RESOURCE, SCOPE), ExportTraceServiceRequest())
-    sent = encode.traces_request([encode.encode_span(made)], encode.resource(RESOURCE), encode.scope(*SCOPE))
+    data = span(attributes={"k": value})
+    line = read(jsonlines.traces_line([data], RESOURCE, SCOPE), ExportTraceServiceRequest())
+    sent = encode.traces_request([encode.encode_span(data)], encode.resource(RESOURCE), encode.scope(*SCOPE))
     assert line == ExportTraceServiceRequest.FromString(sent)

@@ -35,8 +35,8 @@ def make(collector: CaptureServer, protocol: Protocol, /, signal: Signal, **sett
 
 
 def send(collector: CaptureServer, protocol: Protocol, /, **settings: str) -> Result:
-    with closing(make(collector, protocol, "logs", **settings)) as one:
-        return one.send(PAYLOAD, soon())
+    with closing(make(collector, protocol, "logs", **settings)) as sending:
+        return sending.send(PAYLOAD, soon())
 
 
 def soon() -> float:
@@ -48,8 +48,8 @@ def send_within(seconds: float, collector: CaptureServer, protocol: Protocol, /)
     """Exactly so many are left when it is sent: the clock stands still until then."""
     clock = FakeClock()
     endpoint = from_env(collector.environ(protocol) | {PREFIX + "TIMEOUT": str(HOURS)}).endpoints["logs"]
-    with closing(sender(endpoint, clock)) as one:
-        return one.send(PAYLOAD, clock.monotonic() + seconds)
+    with closing(sender(endpoint, clock)) as sending:
+        return sending.send(PAYLOAD, clock.monotonic() + seconds)
 
 
 @both
@@ -57,9 +57,9 @@ def send_within(seconds: float, collector: CaptureServer, protocol: Protocol, /)
 def test_a_payload_arrives_as_it_is_with_its_headers(
     collector: CaptureServer, protocol: Protocol, signal: Signal
 ) -> None:
-    with closing(make(collector, protocol, signal, HEADERS="authorization=Bearer%20t")) as one:
-        assert (one.signal, one.timeout) == (signal, 10.0)
-        assert one.send(b"", soon()) == Result("ok")
+    with closing(make(collector, protocol, signal, HEADERS="authorization=Bearer%20t")) as sending:
+        assert (sending.signal, sending.timeout) == (signal, 10.0)
+        assert sending.send(b"", soon()) == Result("ok")
     [request] = collector.requests
     assert (request.signal, request.protocol, request.body) == (signal, protocol, b"")
     assert request.headers["authorization"] == "Bearer t"
@@ -134,8 +134,8 @@ def test_a_date_to_retry_after_is_told_as_seconds(collector: CaptureServer) -> N
     clock = FakeClock(start=1_760_000_000)
     endpoint = from_env(collector.environ("http/protobuf")).endpoints["logs"]
     collector.answers.append(Answer(http=503, retry_after=formatdate(clock.time() + 90, usegmt=True)))
-    with closing(sender(endpoint, clock)) as one:
-        assert one.send(PAYLOAD, clock.monotonic() + PATIENCE).after == 90.0
+    with closing(sender(endpoint, clock)) as sending:
+        assert sending.send(PAYLOAD, clock.monotonic() + PATIENCE).after == 90.0
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK], ids=str)
@@ -158,8 +158,8 @@ def test_the_retryable_grpc_codes_are_those_of_the_specification() -> None:
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_what_was_not_taken_is_told(collector: CaptureServer, protocol: Protocol, signal: Signal) -> None:
     collector.answers.append(Answer(rejected=3, message="too\nold"))
-    with closing(make(collector, protocol, signal)) as one:
-        result = one.send(b"", soon())
+    with closing(make(collector, protocol, signal)) as sending:
+        result = sending.send(b"", soon())
     assert result == Result("ok", rejected=3, message="too old")
 
 
@@ -181,15 +181,15 @@ def test_no_time_left_is_no_request(collector: CaptureServer, protocol: Protocol
 
 @both
 def test_a_stopped_collector_is_worth_another_try_and_taken_back(collector: CaptureServer, protocol: Protocol) -> None:
-    with closing(make(collector, protocol, "logs")) as one:
-        assert one.send(PAYLOAD, soon()).outcome == "ok"
+    with closing(make(collector, protocol, "logs")) as sending:
+        assert sending.send(PAYLOAD, soon()).outcome == "ok"
         collector.stop()
-        refused = one.send(PAYLOAD, soon())
+        refused = sending.send(PAYLOAD, soon())
         collector.start()
-        outcomes = [one.send(PAYLOAD, soon()).outcome]
+        outcomes = [sending.send(PAYLOAD, soon()).outcome]
 
         def taken() -> bool:
-            outcomes.append(one.send(PAYLOAD, soon()).outcome)
+            outcomes.append(sending.send(PAYLOAD, soon()).outcome)
             return outcomes[-1] == "ok"
 
         if outcomes != ["ok"]:
@@ -203,15 +203,15 @@ def test_a_stopped_collector_is_worth_another_try_and_taken_back(collector: Capt
 @both
 def test_close_ends_a_send_under_way(collector: CaptureServer, protocol: Protocol) -> None:
     collector.answers.append(Answer(silent=True))
-    one = make(collector, protocol, "logs")
+    sending = make(collector, protocol, "logs")
     results: list[Result] = []
-    thread = threading.Thread(target=lambda: results.append(one.send(PAYLOAD, time.monotonic() + HOURS)))
+    thread = threading.Thread(target=lambda: results.append(sending.send(PAYLOAD, time.monotonic() + HOURS)))
     thread.start()
     until(lambda: not collector.answers)
-    one.close()
+    sending.close()
     thread.join(PATIENCE)
     assert [result.outcome for result in results] == ["retry"]
-    assert one.send(PAYLOAD, soon()).outcome == "retry"
+    assert sending.send(PAYLOAD, soon()).outcome == "retry"
 
 
 @both
@@ -311,19 +311,19 @@ def raw(url: str, clock: FakeClock | None = None) -> Sender:
 def test_an_answer_of_a_byte_at_a_time_is_cut_off_at_the_deadline() -> None:
     """It would go on without end."""
     clock = FakeClock()
-    with listening(b"HTTP/1.1 200 OK\r\n", 0.02, repeat=b"x: y\r\n") as (url, _), closing(raw(url, clock)) as one:
-        assert one.send(PAYLOAD, clock.monotonic() + 0.5) == Result("retry", "no answer in time")
+    with listening(b"HTTP/1.1 200 OK\r\n", 0.02, repeat=b"x: y\r\n") as (url, _), closing(raw(url, clock)) as sending:
+        assert sending.send(PAYLOAD, clock.monotonic() + 0.5) == Result("retry", "no answer in time")
 
 
 def test_an_answer_cut_short_by_close_is_no_yes() -> None:
     results: list[Result] = []
     with listening(b"HTTP/1.1 200 OK\r\n", 0.001, repeat=b"x: y\r\n") as (url, connections):
-        one = raw(url)
-        thread = threading.Thread(target=lambda: results.append(one.send(b"x", time.monotonic() + HOURS)))
+        sending = raw(url)
+        thread = threading.Thread(target=lambda: results.append(sending.send(b"x", time.monotonic() + HOURS)))
         thread.start()
         until(lambda: connections)
         threading.Event().wait(0.1)  # some of the headers are here
-        one.close()
+        sending.close()
         thread.join(PATIENCE)
     assert [result.outcome for result in results] == ["retry"]
 
@@ -331,45 +331,45 @@ def test_an_answer_cut_short_by_close_is_no_yes() -> None:
 def test_an_answer_without_end_is_read_no_further_than_needed() -> None:
     chunk = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
     start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with listening(start, repeat=chunk) as (url, connections), closing(raw(url)) as one:
+    with listening(start, repeat=chunk) as (url, connections), closing(raw(url)) as sending:
         for _ in range(2):
-            assert one.send(PAYLOAD, soon()).outcome == "ok"
+            assert sending.send(PAYLOAD, soon()).outcome == "ok"
         assert len(connections) == 2
 
 
 def test_a_connection_with_more_to_come_is_not_used_again() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + b"x" * MAX_ANSWER  # the rest never comes
-    with listening(answer) as (url, connections), closing(raw(url)) as one:
+    with listening(answer) as (url, connections), closing(raw(url)) as sending:
         for _ in range(2):
-            assert one.send(PAYLOAD, soon()).outcome == "ok"
+            assert sending.send(PAYLOAD, soon()).outcome == "ok"
         assert len(connections) == 2
 
 
 def test_one_connection_is_kept_alive() -> None:
-    with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as (url, connections), closing(raw(url)) as one:
-        assert [one.send(b"x", soon()).outcome for _ in range(5)] == ["ok"] * 5
+    with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as (url, connections), closing(raw(url)) as sending:
+        assert [sending.send(b"x", soon()).outcome for _ in range(5)] == ["ok"] * 5
         assert len(connections) == 1
 
 
 def test_no_redirect_is_followed() -> None:
     with listening(b"") as (elsewhere, reached):
         answer = f"HTTP/1.1 308 Permanent Redirect\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n"
-        with listening(answer.encode()) as (url, _), closing(raw(url)) as one:
-            assert one.send(b"x", soon()).outcome == "refused"
+        with listening(answer.encode()) as (url, _), closing(raw(url)) as sending:
+            assert sending.send(b"x", soon()).outcome == "refused"
         assert reached == []
 
 
 @pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"])
 def test_an_answer_that_is_none_is_worth_another_try(answer: bytes) -> None:
     clock = FakeClock()
-    with listening(answer) as (url, _), closing(raw(url, clock)) as one:
-        assert one.send(b"x", clock.monotonic() + 0.5).outcome == "retry"
+    with listening(answer) as (url, _), closing(raw(url, clock)) as sending:
+        assert sending.send(b"x", clock.monotonic() + 0.5).outcome == "retry"
 
 
 def test_a_good_answer_with_a_page_in_it_is_good() -> None:
     page = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>"
-    with listening(page) as (url, _), closing(raw(url)) as one:
-        assert one.send(b"x", soon()) == Result("ok")
+    with listening(page) as (url, _), closing(raw(url)) as sending:
+        assert sending.send(b"x", soon()) == Result("ok")
 
 
 # TLS.
