@@ -1,5 +1,5 @@
-"""Events -> log records: each phase change as the OTel log event ``otel_events.run.{phase}``, and everything else that
-a source tells as a log of its own. (Structlog's way in and out: structured.py.)
+"""Events become log records: a phase change the OTel log event ``otel_events.run.{phase}``, anything else a record
+of its own. Attributes come from the tables of attributes.py.
 """
 
 from __future__ import annotations
@@ -19,10 +19,22 @@ SEVERITIES: tuple[tuple[int, str], ...] = (
 """(lowest severity number, text) of the OTel log data model; four numbers to each text."""
 
 INFO = 9
+"""Severity of what has none of its own."""
 
 
 def severity_text(number: int) -> str:
-    """Short name of a severity number, 1 to 24; "" outside."""
+    """Short name of a severity number.
+
+    Args:
+        number: 1 to 24, as in the OTel log data model.
+
+    Returns:
+        The name; "" for a number outside.
+
+    Example:
+        >>> severity_text(9), severity_text(18), severity_text(0)
+        ('INFO', 'ERROR', '')
+    """
     return next((text for low, text in reversed(SEVERITIES) if low <= number <= 24), "")
 
 

@@ -1,7 +1,7 @@
-"""One attempt -> one span: names, kinds and attributes of section 5 of the design, events, links and status.
+"""One attempt becomes one span: ids, name, kind, attributes, events, links and status.
 
-Semantic conventions: ``cicd.*`` (release candidate, v1.44.0), ``error.type``, ``exception.*``; ours under
-``otel_events.*``; a source's own attributes come through unchanged.
+Attributes come from the tables of attributes.py. They follow the semantic conventions (``cicd.*``, release candidate,
+v1.44.0; ``error.type``; ``exception.*``); ours are under ``otel_events.*``; a source's own are sent unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from otel_events.model.telemetry import Attributes, SpanData, SpanEvent, SpanLin
 __all__ = ["NANO", "NOWHERE", "Context", "context", "derived_parent", "span"]
 
 MOMENTS_LIMIT = 128
-"""Of one phase change: as many events as the SDK lets a span have."""
+"""Span events from the moments of one phase change, at most: as many as the SDK lets a span have."""
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +70,15 @@ def _sampled_context(attributes: Attributes, key: str) -> tuple[bytes, bytes] | 
 
 
 def derived_parent(run: Run, attempt: int = 1) -> bytes:
-    """Span id of the parent by its natural key alone; b"" for a root."""
+    """Span id of the parent, from its natural key alone.
+
+    Args:
+        run: The run below.
+        attempt: Number of the parent's attempt.
+
+    Returns:
+        The id; b"" for a root.
+    """
     if run.parent and run.parent != run.id:
         kind = run.parent_kind or "workflow"
         return span_id(run.source, run.namespace, run.parent, attempt, kind)

@@ -53,8 +53,9 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 FLAGS = 0x100
 """SpanFlags as the SDK sets them: CONTEXT_HAS_IS_REMOTE_MASK, parent not remote; not the W3C byte."""
 _FLAGS = FLAGS.to_bytes(4, "little")
-_UNSET = b"\x7a\x00\x85\x01" + _FLAGS
-_IN_TRACE = b"\x45\x01\x00\x00\x00\x4a\x10"
+UNSET_STATUS = b"\x7a\x00\x85\x01" + _FLAGS
+"""Status UNSET, and the flags of a span."""
+IN_TRACE = b"\x45\x01\x00\x00\x00\x4a\x10"
 """Flags of a log record (sampled) and what stands before its trace id."""
 _SEVERITY = [b"", *(bytes((0x10, number)) for number in range(1, 25))]
 
@@ -92,7 +93,7 @@ def encode_span(span: SpanData) -> bytes:
         parts += map(_event, span.events)
     if span.links:
         parts += map(_link, span.links)
-    parts.append(_status(span.status, span.status_message) if span.status else _UNSET)
+    parts.append(_status(span.status, span.status_message) if span.status else UNSET_STATUS)
     return b"".join(parts)
 
 
@@ -109,7 +110,16 @@ def _event(event: SpanEvent) -> bytes:
 
 
 def span_event(time: int, name: str, kv: bytes) -> bytes:
-    """One event as a field of a span; ``kv`` are its attributes, encoded with the tag EVENT."""
+    """One event as a field of a span.
+
+    Args:
+        time: When it was (ns); what 64 bits cannot hold is clamped.
+        name: Its name.
+        kv: Its attributes, encoded with the tag EVENT.
+
+    Returns:
+        The encoded field.
+    """
     body = NAMES[0x12][name] + kv if name else kv
     try:
         body = (_one_time(0x09, time) if time else b"") + body
@@ -151,7 +161,22 @@ def log_record(
     span_id: bytes = b"",
     event_name: str = "",
 ) -> bytes:
-    """A log record from its parts; ``kv`` are its attributes, encoded with the tag LOG. In a trace it is sampled."""
+    """Body of opentelemetry.proto.logs.v1.LogRecord, from the fields of a LogData.
+
+    Args:
+        time: When it happened (ns); what 64 bits cannot hold is clamped.
+        observed: When it was observed (ns).
+        severity: Severity number, 1 to 24.
+        severity_text: Its short name.
+        body: The text.
+        kv: The attributes, encoded with the tag LOG.
+        trace_id: The trace it belongs to; b"" for none. A record in a trace is marked as sampled.
+        span_id: The span it belongs to; b"" for none.
+        event_name: Name of the event; "" for a plain line.
+
+    Returns:
+        The encoded record.
+    """
     try:
         first, last = _one_time(0x09, time) if time else b"", _one_time(0x59, observed) if observed else b""
     except error:
@@ -163,7 +188,7 @@ def log_record(
             NAMES[0x1A][severity_text] if severity_text else b"",
             BODY[body],
             kv,
-            _IN_TRACE + trace_id if trace_id else b"",
+            IN_TRACE + trace_id if trace_id else b"",
             b"\x52\x08" + span_id if span_id else b"",
             last,
             NAMES[0x62][event_name] if event_name else b"",

@@ -18,16 +18,12 @@ from otel_events.core.spans import Context, span
 from otel_events.model.event import OUTCOMES, PHASES, AnyEvent, PhaseChange, Report, Run
 from otel_events.model.telemetry import INTERNAL
 from otel_events.otlp.compiled import CompiledTable, Template
-from otel_events.otlp.encode import encode_log, encode_span, span_event
+from otel_events.otlp.encode import IN_TRACE, UNSET_STATUS, encode_log, encode_span, span_event
 from otel_events.otlp.wire import ATTRIBUTES, BODY, EVENT, LOG, NAMES, SPAN, attributes, varint
 
 CACHED = 16_384
 """Entries of each cache; a full one is emptied."""
 
-_IN_TRACE = b"\x45\x01\x00\x00\x00\x4a\x10"
-"""Flags of a log record (sampled) and what stands before its trace id."""
-_UNSET = b"\x7a\x00\x85\x01\x00\x01\x00\x00"
-"""Status UNSET, and the flags of a span as the SDK sets them."""
 _REPORT_SEVERITY = b"\x10\x09" + NAMES[0x1A]["INFO"]
 _REPORT_NAME = NAMES[0x62]["otel_events.report"]
 
@@ -114,7 +110,7 @@ class Logs:
         entry = self._attempts.get((id(run), attempt))
         if entry is None or entry[0] is not run or entry[1] != where.span_id or entry[2] != where.trace_id:
             fields = self._owner.fill(self._definition(run), NumberedRun(run, attempt))
-            about = b"".join((*fields, _IN_TRACE, where.trace_id, b"\x52\x08", where.span_id))
+            about = b"".join((*fields, IN_TRACE, where.trace_id, b"\x52\x08", where.span_id))
             entry = _cache(self._attempts, (id(run), attempt), (run, where.span_id, where.trace_id, about))
         return entry[3]
 
@@ -183,7 +179,7 @@ class Spans:
             parts += before, _nanoseconds(change.time), after
         if attempt.reports:
             parts += map(self._report_event, attempt.reports)
-        parts.append(_UNSET)
+        parts.append(UNSET_STATUS)
         return b"".join(parts)
 
     def _definition(self, key: tuple[str, ...], attempt: Attempt) -> tuple[bytes, Template]:
