@@ -127,12 +127,6 @@ class Redacted(list[AnyEvent]):
     __slots__ = ()
 
 
-class Screened(Redacted):
-    """Events of a record in which, as its decoder has checked, no field is ``suspicious``."""
-
-    __slots__ = ()
-
-
 def suspicious(record: bytes) -> bool:
     """Whether a record may hold a secret: False is certain, True is a maybe.
 

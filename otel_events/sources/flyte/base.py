@@ -13,8 +13,10 @@ from flyteidl.core import catalog_pb2, execution_pb2, identifier_pb2
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from otel_events.model.bounded import remember
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import Error, ErrorKind, Link, Scalar
+from otel_events.model.times import LAST, SECOND
 
 SOURCE = "flyte"
 VALUE_LIMIT = 4096
@@ -23,8 +25,6 @@ CACHE_LIMIT = 8_192
 """Entries of each cache of ours, up to 3 kB each; a full one is emptied, so that memory stays bounded."""
 SLASH, _SEPARATORS = frozenset("/"), frozenset("/:")
 """What ids are joined with: an execution's names hold none of them, a node's no slash."""
-LAST_TIME = 2**63 - 1
-"""Nanoseconds; a later time fits neither the journal nor OTLP (year 2262)."""
 UPGRADE = "upgrade the flyteidl package if Flyte is newer than it, else ask the producer for a valid record"
 
 WORKFLOW_PHASES: dict[int, tuple[str, str]] = {
@@ -109,14 +109,14 @@ def put_enum(attributes: dict[str, Scalar], attribute: str, number: int, texts: 
 
 def nanoseconds(time: Timestamp) -> int:
     """Nanoseconds since the epoch."""
-    value: int = time.seconds * 1_000_000_000 + time.nanos
+    value: int = time.seconds * SECOND + time.nanos
     return value
 
 
 def occurred(time: Timestamp, where: str) -> int:
     """Nanoseconds of the time an event rests on. DecodeError when it is missing, the epoch or before, or too late."""
     value = nanoseconds(time)
-    if 0 < value <= LAST_TIME and 0 <= time.nanos < 1_000_000_000:
+    if 0 < value <= LAST and 0 <= time.nanos < SECOND:
         return value
     if not value:
         raise DecodeError(f"{where} is missing or the epoch: without a time there is no event; ask the producer for it")
@@ -168,12 +168,7 @@ _EXECUTIONS: dict[tuple[str, str, str, str], Execution] = {}
 def execution(identifier: Any, where: str) -> Execution:
     """The run ids of a WorkflowExecutionIdentifier; DecodeError names the part that is missing or cannot be."""
     key = _execution_parts(identifier)
-    known = _EXECUTIONS.get(key)
-    if known is None:
-        if len(_EXECUTIONS) >= CACHE_LIMIT:
-            _EXECUTIONS.clear()
-        known = _EXECUTIONS[key] = make_execution(identifier, where)
-    return known
+    return _EXECUTIONS.get(key) or remember(_EXECUTIONS, key, make_execution(identifier, where), CACHE_LIMIT)
 
 
 def make_execution(identifier: Any, where: str) -> Execution:

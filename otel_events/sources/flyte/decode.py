@@ -18,6 +18,7 @@ from flyteidl.core import metrics_pb2
 from flyteidl.event import cloudevents_pb2, event_pb2
 from google.protobuf.message import DecodeError as ProtobufError
 
+from otel_events.model.bounded import remember
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent
 from otel_events.model.nesting import shallow
@@ -126,10 +127,7 @@ def _kind(hint: str) -> str:
     kind = (match.lastgroup or "") if match else ""
     if match is not None and kind in ("level", "file"):
         kind = match[kind].lower()
-    if len(_HINTS) >= CACHE_LIMIT:
-        _HINTS.clear()
-    _HINTS[hint] = kind
-    return kind
+    return remember(_HINTS, hint, kind, CACHE_LIMIT)
 
 
 def _decode(record: bytes | dict[str, Any], kind: str) -> list[AnyEvent]:

@@ -80,10 +80,8 @@ class Attempt(msgspec.Struct, gc=False):
     root: Execution
     task: Task
     node_id: str
-    clean: bool = False
-    """Whether its names were seen to hold nothing that looks like a secret."""
-    known: Any = None
-    """For flyte_cut: what the events of the attempt were seen to have in common (set at once: threads)."""
+    constant: Any = None
+    """For cut.py: what the events of the attempt have in common. Set in one assignment, since threads share it."""
 
 
 def task_of(identifier: Any) -> Task:
@@ -141,7 +139,7 @@ def task_events(attempt: Attempt, event: Any, extra: dict[str, Scalar]) -> list[
     attributes = names(attempt) | extra
     put(attributes, event, _CONSTANT)
     put_metadata(attributes, event.metadata)
-    put(attributes, event, _CHANGING)  # in this order, as in flyte_fast: equal events must be equal bytes too
+    put(attributes, event, _CHANGING)  # in this order, as in cut.py: equal events must be equal bytes too
     put_time(attributes, "flyte.reported_at", event, "reported_at")
     put_values(attributes, event)
     _put_details(attributes, event)
