@@ -13,9 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
-from otel_events.model.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
-
-REDACTED = "[redacted]"
+from otel_events.model.event import REDACTED, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
 
 SECRET_WORDS = (
     "passw(?:or)?d",
@@ -121,12 +119,6 @@ def has_clue(value: str) -> bool:
     return _has_clue(value.lower())
 
 
-class Redacted(list[AnyEvent]):
-    """Events that their decoder has redacted already; the record itself may still hold secrets."""
-
-    __slots__ = ()
-
-
 def suspicious(record: bytes) -> bool:
     """Whether a record may hold a secret: False is certain, True is a maybe.
 
@@ -182,7 +174,11 @@ def attributes(values: dict[str, Scalar]) -> dict[str, Scalar]:
         >>> attributes({"api_key": "abc", "max_tokens": 512})
         {'api_key': '[redacted]', 'max_tokens': 512}
     """
-    changed = {k: clean for k, v in values.items() if isinstance(v, str) and (clean := _attribute(k, v)) != v}
+    changed = {
+        k: clean
+        for k, v in values.items()
+        if isinstance(v, str) and (clean := _repeated_attribute(k, v) if len(v) <= _SHORT else _attribute(k, v)) != v
+    }
     return {**values, **changed} if changed else values
 
 
@@ -193,6 +189,11 @@ def _attribute(key: str, value: str) -> str:
     counted = secret == _COUNTED and _NUMBERS.fullmatch(value)
     return value if counted or not value else REDACTED
 
+
+_SHORT = 256
+"""Characters of a text whose redaction is remembered: names, ids and states come again in many events."""
+_repeated_attribute = lru_cache(maxsize=8192)(_attribute)
+_repeated_text = lru_cache(maxsize=8192)(text)
 
 _COUNTED, _CERTAIN = 1, 2
 
@@ -223,7 +224,7 @@ def event(event: AnyEvent) -> AnyEvent:
         changes["links"] = links
     for field in _TEXT_FIELDS[type(event)]:
         value = getattr(event, field)
-        if value and (redacted := text(value)) != value:
+        if value and (redacted := _repeated_text(value) if len(value) <= _SHORT else text(value)) != value:
             changes[field] = redacted
     if isinstance(event, PhaseChange) and event.error is not None and (error := _error(event.error)) != event.error:
         changes["error"] = error

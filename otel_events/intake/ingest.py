@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from otel_events.core import redact
-from otel_events.core.redact import Redacted
 from otel_events.intake.records import ParsedRecord, Record, Refused
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
@@ -68,7 +67,7 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
         except Exception as error:  # noqa: BLE001  # a fault of a decoder must cost one record, not the gateway
             dead.append(_letter(source, record.where, _reason(source, error), body, len(body)))
             continue
-        if not isinstance(found, Redacted) and (body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body)):
+        if body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body):
             found = redact.events(found)
         events += found
         if keep and found:

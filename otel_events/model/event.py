@@ -1,7 +1,7 @@
 """What an event is: one thing that happened to one run, in one shape for every source.
 
 Everything here is data. Decoders make these structs, the journal keeps them, the fold joins them, and spans, metrics
-and logs are read off the result. Times are integers: nanoseconds since the epoch, UTC, as the source tells them.
+and logs are made from the result. Times are integers: nanoseconds since the epoch, UTC, as the source states them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class PhaseInfo(msgspec.Struct, frozen=True):
     severity: int
     """OTel severity number of the log event (9 INFO, 13 WARN, 17 ERROR)."""
     rank: int
-    """Order among phase changes of the same nanosecond; outcomes come last, so that they absorb nothing by accident."""
+    """Order among phase changes of the same nanosecond. Outcomes come last: what follows an outcome is absorbed by
+    it."""
 
 
 PHASES: dict[str, PhaseInfo] = {
@@ -52,10 +53,10 @@ OUTCOMES: tuple[str, ...] = tuple(row.name for row in PHASES.values() if row.out
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
-    """One carrying-out of a workflow, node or task, as one event tells of it.
+    """One carrying-out of a workflow, node or task, as far as one event names it.
 
     ``name``, ``workflow`` and ``namespace`` are of the definition (few values, safe as labels); ``id`` is not. A field
-    that the record does not tell stays empty: the fold keeps what another event told.
+    that the record does not hold stays empty: the fold takes it from another event of the run.
     """
 
     source: str
@@ -65,7 +66,8 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     root: str
     """Id of the outermost run; one root is one trace. A root's own ``root`` equals its ``id``."""
     parent: str | None = None
-    """Id of the run that started this one; None for a root, and where the record does not tell (then: the root)."""
+    """Id of the run that started this one; None for a root, and where the record does not say it: then the root is
+    taken as the parent."""
     attempt: int = 1
     """Counted from 1. 0: the source does not number attempts; the fold counts them from the order of phases."""
     namespace: str = ""
@@ -78,7 +80,7 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     """A relation to another run's attempt that is not its parent; becomes a span link."""
 
     relation: str
-    """``launched_by``, ``launches``, ``cached_from``, ``follows``, ``depends_on``; ``retries`` is made by the fold."""
+    """``launched_by``, ``launches``, ``cached_from``, ``follows``, ``depends_on``; the fold adds ``retries``."""
     id: str
     kind: Kind
     root: str
@@ -98,7 +100,8 @@ class Error(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="event"):
-    """What all share. ``id`` is unique in the source and equal for repeats; ``time`` is when it occurred (ns, UTC)."""
+    """The fields that all events share. ``id`` is unique in the source, and the same when the event is sent again;
+    ``time`` is when it occurred (ns, UTC)."""
 
     id: str
     time: int
@@ -108,7 +111,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="even
 
 
 class PhaseChange(Event, frozen=True, kw_only=True, gc=False, tag="phase"):
-    """An attempt came into ``phase`` (a key of PHASES; others are kept as logs); ``native`` is the source's word."""
+    """An attempt entered ``phase``, a key of PHASES; with any other word the event becomes a log. ``native`` is the
+    source's own word."""
 
     phase: str
     native: str
@@ -131,7 +135,7 @@ class Stat(Event, frozen=True, kw_only=True, gc=False, tag="stat"):
 
 
 class Log(Event, frozen=True, kw_only=True, gc=False, tag="log"):
-    """A line of text, or anything a source tells that is no phase, stat or report (then ``event_name`` says what)."""
+    """A line of text, or any event that is no phase, stat or report: ``event_name`` then says what it is."""
 
     message: str
     severity: int = 9
@@ -152,6 +156,10 @@ class Report(Event, frozen=True, kw_only=True, gc=False, tag="report"):
 
 AnyEvent = PhaseChange | Stat | Log | Report
 
+REDACTED = "[redacted]"
+"""Stands in place of a value that must not reach the disk (law 8)."""
+
 MOMENTS = "otel_events.moments"
 """Attribute of a phase change: moments of the attempt that become span events and nothing else, as JSON: a list of
-[name, time in ns, {attribute: scalar}]. For what is small and many: an event of its own is journalled and a log."""
+[name, time in ns, {attribute: scalar}]. Meant for small and frequent moments, because an event of its own is written to
+the journal and becomes a log."""

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_events.core import redact
-from otel_events.core.redact import REDACTED
-from otel_events.model.event import AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
+from otel_events.model.event import REDACTED, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Stat
 from otel_events.model.identity import traceparent
 
 RUN = Run("prefect", "task", "u1", "extract", "u0", "u0", 0, "", "etl", "workflow")

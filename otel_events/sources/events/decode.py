@@ -6,17 +6,30 @@ import msgspec
 
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, PhaseChange
-from otel_events.model.nesting import shallow
+from otel_events.sources.documents import parse
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 
 
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
-    """One event; DecodeError names the field that does not fit."""
-    try:
-        event = _decoder.decode(shallow(record))
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise DecodeError(f"not an event of ours: {error}; see docs/sources.md for the shape") from error
+    """Decode one event of ours.
+
+    Args:
+        record: A JSON object of the event union (model/event.py), with the tag ``event``.
+        hint: Not used: the tag says which event it is.
+
+    Returns:
+        A list of the one event.
+
+    Raises:
+        DecodeError: The record is no such object; it names the field that does not fit.
+
+    >>> record = b'{"event": "log", "id": "1", "time": 1, "run": {"source": "mine", "kind": "task", "id": "a",'
+    >>> record += b' "name": "load", "root": "a"}, "message": "started"}'
+    >>> decode(record)[0].message
+    'started'
+    """
+    event = parse(_decoder, record, "an event of ours", "sources.md")
     problem = _problem(event)
     if problem:
         raise DecodeError(f"not an event of ours: {problem}; see docs/sources.md for the shape")
@@ -24,6 +37,7 @@ def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
 
 
 def _problem(event: AnyEvent) -> str:
+    """What an event of the right shape lacks; "" for nothing."""
     run = event.run
     if event.time <= 0:
         return "`time` must be nanoseconds since the epoch, above 0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import msgspec
 
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import Scalar
+from otel_events.model.times import from_rfc3339
 from otel_events.sources.prefect.tables import AMBIENT, LABELS, NUMERIC_LABELS, ROLES
 
 T = TypeVar("T")
@@ -23,8 +23,6 @@ ID, NAME, ROLE = "prefect.resource.id", "prefect.resource.name", "prefect.resour
 PARENTS = "__parents__"
 TRACEPARENT = "__OTEL_TRACEPARENT"
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:?\d\d)", re.ASCII)
-_END_OF_TIME = 2**63
 _CACHED_BYTES = 4096
 """Longest JSON of related resources that is remembered: all events of a flow run repeat it."""
 _RUN_ROLES = {"flow-run": FLOW_RUN, "task-run": TASK_RUN}
@@ -36,35 +34,9 @@ _KIND = re.compile(r"prefect\.(?:docker\.container|kubernetes\.pod|ecs\.task|[a-
 def nanoseconds(text: str, where: str) -> int:
     """Nanoseconds since the epoch, UTC, of an RFC 3339 time; DecodeError names ``where`` it stood."""
     try:
-        digits = text[20:26]
-        if len(text) == 27 and text[26] == "Z" and text[19] == "." and digits.isdecimal() and text.isascii():
-            found = _utc_second(text[:19]) + int(digits) * 1000
-        else:
-            found = _any_time(text)
-    except (ValueError, OverflowError):
-        found = 0
-    if 0 < found < _END_OF_TIME:
-        return found
-    raise wrong(f"`{where}` is {text[:40]!r}, not a time after 1970 as in 2026-11-21T00:08:49.561924Z")
-
-
-def _any_time(text: str) -> int:
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return 0
-    second, fraction, zone = match.groups()
-    return _second(second, "+00:00" if zone == "Z" else zone) + int((fraction or "0").ljust(9, "0"))
-
-
-def _second(text: str, zone: str) -> int:
-    """Nanoseconds of a time without fraction; ValueError where it is none."""
-    return int(datetime.fromisoformat(text + zone).timestamp()) * 1_000_000_000
-
-
-@lru_cache(maxsize=4096)
-def _utc_second(text: str) -> int:
-    """Remembered, for the events of a second come together."""
-    return _second(text, "+00:00")
+        return from_rfc3339(text)
+    except ValueError:
+        raise wrong(f"`{where}` is {text[:40]!r}, not a time after 1970 as in 2026-11-21T00:08:49.561924Z") from None
 
 
 def wrong(what: str) -> DecodeError:

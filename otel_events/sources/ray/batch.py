@@ -1,7 +1,7 @@
-"""What the events of one record share: who a task is, as a definition among them tells it.
+"""What the events of one record share: name and parent of a task, from the definition among them.
 
-Each event is one of its own, whatever record it comes in; that a record's other events tell the name of its task too
-spares the fold to piece it together, and names the log records of a task's transitions.
+The fold would join them anyway, since any event may come in any record. With the name at hand the fold has less to
+join, and the log records of a task's transitions have the task's name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from otel_events.sources.ray.shapes import Definition, RayEvent
 
 
 class Batch:
-    """Runs of one record; the same object for the same attempt."""
+    """The runs of one record: the same object for the same attempt, so that equal runs are compared by identity."""
 
     __slots__ = ("_defined", "_runs")
 
@@ -23,7 +23,7 @@ class Batch:
         self._runs: dict[tuple[str, str, int], Run] = {}
 
     def define(self, raw: RayEvent, body: Definition) -> None:
-        """Learn who a definition's task is: its name and its parent."""
+        """Take name and parent of a task from its definition."""
         task, parent = hexadecimal(body.task_id), hexadecimal(body.parent_task_id)
         name = function(body.task_func or body.actor_func)[0]
         run = task_run(raw.session_name, task, body.task_attempt, name, parent)
@@ -31,7 +31,13 @@ class Batch:
         self._runs[raw.session_name, body.task_id, body.task_attempt] = run
 
     def run(self, raw: RayEvent, task: str, attempt: int) -> Run:
-        """The run of an attempt, by the task's id as sent and Ray's number."""
+        """The run of an attempt.
+
+        Args:
+            raw: The event, which names the session.
+            task: Id of the task, in base64 as sent.
+            attempt: Ray's number of the attempt, from 0.
+        """
         run = self._runs.get((raw.session_name, task, attempt))
         if run is None:
             defined = self._defined.get((raw.session_name, task))

@@ -1,20 +1,19 @@
-"""Ray's event export (2.49 and later): one event, the array that Ray POSTs, or a recorded POST with its body; and, by
-hint, what its dashboard answers when it is asked (ray_jobs, ray_state).
+"""The decoder of Ray's event export (2.49 and later), and of what Ray's dashboard answers.
 
-Keys may be camelCase or snake_case (RAY_DASHBOARD_AGGREGATOR_AGENT_PRESERVE_PROTO_FIELD_NAME). Events of one record
-share what its definitions tell of a task; the fold joins the rest, whichever way events are cut into records.
+A record of the export is one event, the array that Ray POSTs, or a recorded POST with its body. Keys may be camelCase
+or snake_case (RAY_DASHBOARD_AGGREGATOR_AGENT_PRESERVE_PROTO_FIELD_NAME). Events of one record share what its
+definitions say of a task; the fold joins the rest, so it does not matter how events are cut into records. An answer of
+the dashboard is recognized by its hint and decoded in ``jobs.py`` and ``state.py``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from otel_events.core import redact
-from otel_events.core.redact import Redacted
 from otel_events.model.errors import DecodeError, PartlyDecoded
 from otel_events.model.event import AnyEvent
 from otel_events.model.nesting import shallow
@@ -36,16 +35,16 @@ _any: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 class _Post(msgspec.Struct):
-    """A recorded POST: its body, and things of its way that no run has."""
+    """A recorded POST, of which only the body is read."""
 
     body: msgspec.Raw
 
 
 _post = msgspec.json.Decoder(_Post)
 
-Make = Callable[[RayEvent, Any], Iterator[AnyEvent]]
+DecodeBody = Callable[[RayEvent, Any], Iterator[AnyEvent]]
 
-BODIES: tuple[tuple[str, Make], ...] = (
+BODIES: tuple[tuple[str, DecodeBody], ...] = (
     ("driver_job_definition_event", ray_cluster.job_definition),
     ("driver_job_lifecycle_event", ray_cluster.job_lifecycle),
     ("actor_definition_event", ray_cluster.actor_definition),
@@ -55,31 +54,43 @@ BODIES: tuple[tuple[str, Make], ...] = (
     ("worker_definition_event", ray_cluster.worker_definition),
     ("worker_lifecycle_event", ray_cluster.worker_lifecycle),
 )
-"""Field that holds the body of an event that is no task's -> what it becomes."""
+"""(field that holds the body of an event that is not of a task, what decodes it)."""
 
 
-ASKED: dict[str, Callable[[bytes, str], list[AnyEvent]]] = {
+ANSWERS: dict[str, Callable[[bytes, str], list[AnyEvent]]] = {
     ray_jobs.HINT: ray_jobs.decode,
     ray_state.HINT: ray_state.decode,
 }
-"""Hint of a record that an answer of the dashboard is in -> what decodes it."""
+"""Hint of a record that holds an answer of the dashboard -> what decodes it."""
 
 
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
-    """The events of one record. Raises DecodeError for what is none, PartlyDecoded where a part of an array is none."""
-    if hint in ASKED:
-        return ASKED[hint](record, hint)
+    """Decode one record of Ray.
+
+    Args:
+        record: JSON: an event, an array of events, a recorded POST, or an answer of the dashboard.
+        hint: ``ray.jobs`` or ``ray.state`` for an answer of the dashboard.
+
+    Returns:
+        The events, in the order of the record.
+
+    Raises:
+        DecodeError: The record is none of these.
+        PartlyDecoded: Some elements of the array are no events; it holds the events of the others.
+    """
+    if hint in ANSWERS:
+        return ANSWERS[hint](record, hint)
     start = record.lstrip()[:1]
     if start == b"[":
         return _array(record)
     if start != b"{":
         raise wrong("neither an object nor an array")
     body = _body(record)
-    return _array(body) if body is not None else _take([_one(record)])
+    return _array(body) if body is not None else _decode_all([_parsed(record)])
 
 
 def _body(record: bytes) -> bytes | None:
-    """The body of a recorded POST; None for what is none."""
+    """The body of a recorded POST; None for any other record."""
     try:
         return bytes(_post.decode(record).body)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
@@ -88,13 +99,14 @@ def _body(record: bytes) -> bytes | None:
 
 def _array(record: bytes) -> list[AnyEvent]:
     try:
-        return _take(_events.decode(shallow(record)))
+        return _decode_all(_events.decode(shallow(record)))
     except (msgspec.MsgspecError, RecursionError, UnicodeError, DecodeError):
         return _piecemeal(record)
 
 
 def _piecemeal(record: bytes) -> list[AnyEvent]:
-    """Event by event: one that is none costs itself only, and snake_case is understood."""
+    """The events of an array whose elements are parsed one by one: a malformed element fails alone, and keys may be
+    snake_case."""
     try:
         pieces = _pieces.decode(record)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
@@ -103,55 +115,56 @@ def _piecemeal(record: bytes) -> list[AnyEvent]:
     bad: list[tuple[str, str, bytes]] = []
     for index, piece in enumerate(pieces):
         try:
-            raw = _one(bytes(piece))
-            _take([raw])
+            raw = _parsed(bytes(piece))
+            _decode_all([raw])
             good.append(raw)
         except DecodeError as error:
             bad.append((f"[{index}]", str(error), bytes(piece)))
-    events = _take(good)
+    events = _decode_all(good)  # together, because they share what their definitions say
     if bad:
         raise PartlyDecoded(f"{bad[0][0]}: {bad[0][1]}", events, bad)
     return events
 
 
-def _one(record: bytes) -> RayEvent:
+def _parsed(record: bytes) -> RayEvent:
+    """One event with keys in camelCase or snake_case; DecodeError for anything else."""
     try:
         return _event.decode(shallow(record))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        told = error
+        camel_case_error = error
     try:
         return msgspec.convert(_camel(_any.decode(shallow(record))), RayEvent)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        raise wrong(str(told)) from told
+        raise wrong(str(camel_case_error)) from camel_case_error
 
 
 _VALUES = frozenset(
     ("metadata", "labels", "label_selector", "resources", "required_resources", "task_state", "ref_ids")
 )
-"""Fields whose keys are values."""
+"""Fields that hold a user's own mapping: its keys stay as they are."""
 _WORD = re.compile("_([a-z0-9])")
 
 
 def _camel(value: Any) -> Any:
-    """The same with keys in camelCase."""
+    """The value with keys in camelCase."""
     if isinstance(value, dict):
         return {_WORD.sub(lambda m: m[1].upper(), k): v if k in _VALUES else _camel(v) for k, v in value.items()}
-    return [_camel(one) for one in value] if isinstance(value, list) else value
+    return [_camel(element) for element in value] if isinstance(value, list) else value
 
 
-def _take(raws: list[RayEvent]) -> list[AnyEvent]:
-    """Events that are redacted already: what there is most of, where it holds a text that may be a secret."""
+def _decode_all(raws: list[RayEvent]) -> list[AnyEvent]:
+    """The events of one record; its definitions are read first, since the other events use them."""
     batch = Batch()
     for raw in raws:
         if (body := raw.task_definition_event or raw.actor_task_definition_event) is not None:
             batch.define(raw, body)
-    found = Redacted()
+    events: list[AnyEvent] = []
     for raw in raws:
-        found += _made(raw, batch)
-    return found
+        events += _decode_event(raw, batch)
+    return events
 
 
-def _made(raw: RayEvent, batch: Batch) -> list[AnyEvent]:
+def _decode_event(raw: RayEvent, batch: Batch) -> Iterable[AnyEvent]:
     if not raw.event_id:
         raise wrong("`eventId` is empty")
     lifecycle = raw.task_lifecycle_event or raw.task_execution_event
@@ -162,7 +175,7 @@ def _made(raw: RayEvent, batch: Batch) -> list[AnyEvent]:
         return ray_tasks.definition(raw, definition, batch)
     if raw.task_profile_events is not None:
         return ray_profiles.profile(raw, raw.task_profile_events, batch)
-    for field, make in BODIES:
+    for field, decode_body in BODIES:
         if (body := getattr(raw, field)) is not None:
-            return redact.events(make(raw, body))
-    return redact.events(ray_cluster.other(raw))
+            return decode_body(raw, body)
+    return ray_cluster.other(raw)

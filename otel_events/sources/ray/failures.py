@@ -1,4 +1,4 @@
-"""How an attempt that is FAILED ended, by its error type and, of an application error, by its text."""
+"""The outcome of an attempt that is FAILED: by its error type, and for an application error by its text too."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ APPLICATION = "TASK_EXECUTION_EXCEPTION"
 _CANCELLED = re.compile(r"TaskID\(([0-9a-f]+)\) was cancelled\.\s*\Z")
 
 
-def failure(told: RayError, task: str) -> tuple[End, Error]:
-    """How an attempt that is FAILED ended. That its own task was cancelled is no failure of the application."""
-    outcome, blame = ERROR_TYPES.get(told.error_type, UNKNOWN_ERROR)
-    text = plain(told.error_message)
-    if told.error_type == APPLICATION:
+def failure(error: RayError, task: str) -> tuple[End, Error]:
+    """The outcome and the error of an attempt that is FAILED.
+
+    Args:
+        error: What Ray says of it.
+        task: Id of its task, in hex. Ray reports a cancelled task as an application error whose text names the task;
+            when another task is named, the application itself failed by waiting for that one.
+    """
+    outcome, blame = ERROR_TYPES.get(error.error_type, UNKNOWN_ERROR)
+    text = plain(error.error_message)
+    if error.error_type == APPLICATION:
         cancelled = _CANCELLED.search(text)
         if cancelled and cancelled[1] == task:
             outcome, blame = "cancelled", ""
         message, stack = raised(text)[1], text
     else:
         message, stack = text, ""
-    return (outcome, blame), Error(told.error_type or "UNKNOWN", message, blame, stack)
+    return (outcome, blame), Error(error.error_type or "UNKNOWN", message, blame, stack)
 
 
-def exception(told: RayError) -> Attributes:
-    """The Python class behind an application error."""
-    name = raised(plain(told.error_message))[0] if told.error_type == APPLICATION else ""
+def exception(error: RayError) -> Attributes:
+    """The attribute with the Python class behind an application error; none for any other error."""
+    name = raised(plain(error.error_message))[0] if error.error_type == APPLICATION else ""
     return {"ray.exception.type": name} if name else {}

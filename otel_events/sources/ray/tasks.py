@@ -1,14 +1,13 @@
-"""Events of tasks: definitions and transitions of their state. One attempt of Ray's is one of ours.
+"""Events of tasks: definitions and transitions of their state. An attempt of Ray is an attempt of ours.
 
-What tells of one attempt comes in pieces from two processes, in any order: the owner's definition, transitions and end,
-and the worker's RUNNING and profile. Each transition is an event of its own, known again by task, attempt, state and
-time. All that is decoded most of is here and in ray_profiles.py: no calls are made for what is nearly never set.
+Two processes report one attempt, in any order: the owner its definition, transitions and end, the worker its RUNNING
+and its profile. Each transition is an event of its own, whose id is made of task, attempt, state and time. Most records
+of Ray are decoded here and in profiles.py, so these avoid calls for fields that are nearly never set.
 """
 
 from __future__ import annotations
 
-from otel_events.core import redact
-from otel_events.model.event import AnyEvent, Log, PhaseChange, Run
+from otel_events.model.event import REDACTED, AnyEvent, Log, PhaseChange, Run
 from otel_events.sources.ray.batch import Batch
 from otel_events.sources.ray.failures import exception, failure
 from otel_events.sources.ray.fields import (
@@ -18,7 +17,6 @@ from otel_events.sources.ray.fields import (
     Attributes,
     digest,
     function,
-    harmless,
     hexadecimal,
     is_set,
     json_text,
@@ -31,26 +29,19 @@ from otel_events.sources.ray.shapes import Definition, LogFiles, RayError, RayEv
 from otel_events.sources.ray.tables import DRIVER_STATES, STATE_NUMBERS, TASK_STATES
 
 KNOWABLE = "ray.cancel.knowable"
-"""Whether a plain ``ray.cancel`` of the running attempt would have shown: by its profile, or because it failed."""
+"""Attribute: whether a plain ``ray.cancel`` of the running attempt would be visible, by its profile or its failure."""
 
 _NOTHING = RayError()
 
 
 def definition(raw: RayEvent, body: Definition, batch: Batch) -> list[AnyEvent]:
-    """A task was submitted: its attempt is pending from here on, and this is what it is."""
+    """A task was submitted: its attempt is pending. The definition of a driver task means that its job is running."""
     run = batch.run(raw, body.task_id, body.task_attempt)
     time, native = nanoseconds(raw.timestamp), raw.event_type
     if run.kind == "workflow":
         return [PhaseChange(id=raw.event_id, time=time, run=run, phase="running", native=native)]
     attributes = _defined(body, run)
-    made = PhaseChange(id=raw.event_id, time=time, run=run, attributes=attributes, phase="pending", native=native)
-    texts = (run.name, attributes.get("ray.task.name"), attributes.get("ray.resources"))
-    clean = all(map(harmless, texts)) and len(attributes) <= _PLAIN_SIZE
-    return [made] if clean else [redact.event(made)]
-
-
-_PLAIN_SIZE = 6
-"""Attributes of a definition that has nothing but what nearly all have; their texts are looked at one by one."""
+    return [PhaseChange(id=raw.event_id, time=time, run=run, attributes=attributes, phase="pending", native=native)]
 
 
 def _defined(body: Definition, run: Run) -> Attributes:
@@ -86,7 +77,7 @@ def _add_rare(attributes: Attributes, body: Definition) -> None:
 
 
 def _nested(body: Definition) -> str:
-    """2.49 wraps the runtime environment once more."""
+    """The runtime environment of Ray 2.49, which has it one level deeper."""
     return str((body.runtime_env_info or {}).get("serializedRuntimeEnv", ""))
 
 
@@ -94,100 +85,96 @@ _NO_ENVIRONMENT = ("", "{}")
 
 
 def runtime_env(serialized: str) -> str:
-    """That there is one, never what it holds."""
-    return redact.REDACTED if serialized not in _NO_ENVIRONMENT else ""
+    """A mark that a runtime environment was set; never its content, which holds environment variables in clear."""
+    return REDACTED if serialized not in _NO_ENVIRONMENT else ""
 
 
 def lifecycle(raw: RayEvent, body: TaskLifecycle, batch: Batch) -> list[AnyEvent]:
-    """Transitions of an attempt; what else the event tells goes with its last one."""
+    """The transitions of an attempt; the other facts of the event become attributes of its last one."""
     run = batch.run(raw, body.task_id, body.task_attempt)
     transitions = body.state_transitions or _numbered(body)
-    ran = any(one.state == "RUNNING" for one in transitions)
-    facts, clean = _facts(raw, body, ran)
+    ran = any(transition.state == "RUNNING" for transition in transitions)
+    facts = _facts(raw, body, ran)
     if not transitions:
-        # Comes after the end, when the worker closed its log files: nothing begins or ends with it.
+        # Sent after the end, when the worker closed its log files: no phase begins or ends with it.
         time = nanoseconds(raw.timestamp)
-        found: list[AnyEvent] = [
-            Log(id=raw.event_id, time=time, run=run, attributes=facts, message=raw.event_type, event_name=CLOSED)
-        ]
-    elif body.ray_error_info is not None or run.kind == "workflow" or run.id.startswith(CREATION):
-        found, clean = _rare(raw, body, run, transitions, facts), False
-    else:
-        found = _common(body, run, transitions, facts)
-    return found if clean else redact.events(found)
+        return [Log(id=raw.event_id, time=time, run=run, attributes=facts, message=raw.event_type, event_name=CLOSED)]
+    if body.ray_error_info is not None or run.kind == "workflow" or run.id.startswith(CREATION):
+        return _rare(raw, body, run, transitions, facts)
+    return _common(body, run, transitions, facts)
 
 
 CLOSED = "ray.task.closed"
+"""event_name of the log that the worker closed the attempt's log files."""
 
 
 def _numbered(body: TaskLifecycle) -> list[Transition]:
-    """Of 2.49: states by number."""
+    """The transitions as Ray 2.49 sends them: states by number."""
     return [Transition(STATE_NUMBERS.get(key, key), timestamp) for key, timestamp in body.task_state.items()]
 
 
 def _common(body: TaskLifecycle, run: Run, transitions: list[Transition], facts: Attributes) -> list[AnyEvent]:
-    """Transitions of a task as nearly all are: no failure, no driver, no creation of an actor."""
+    """The transitions of nearly all tasks: without an error, of no driver, of no creation of an actor."""
     before = f"{body.task_id}.{body.task_attempt}."
-    found: list[AnyEvent] = []
+    events: list[AnyEvent] = []
     last = len(transitions) - 1
-    for index, one in enumerate(transitions):
-        state, time = one.state, nanoseconds(one.timestamp)
+    for index, transition in enumerate(transitions):
+        state, time = transition.state, nanoseconds(transition.timestamp)
         phase = TASK_STATES.get(state, "")
         if index < last and state != "RUNNING" and state != "FAILED":
-            found.append(PhaseChange(id=f"{before}{state}.{time}", time=time, run=run, phase=phase, native=state))
+            events.append(PhaseChange(id=f"{before}{state}.{time}", time=time, run=run, phase=phase, native=state))
             continue
         own = facts if index == last else {}
         if state == "FAILED":
-            found.append(_failed(body, run, time, _NOTHING, own))
+            events.append(_failed(body, run, time, _NOTHING, own))
             continue
         if state == "RUNNING":
             own = {**own, KNOWABLE: False}
-        known = f"{before}{state}.{time}{digest(own)}"
-        found.append(PhaseChange(id=known, time=time, run=run, attributes=own, phase=phase, native=state))
-    return found
+        identity = f"{before}{state}.{time}{digest(own)}"
+        events.append(PhaseChange(id=identity, time=time, run=run, attributes=own, phase=phase, native=state))
+    return events
 
 
 def _rare(
     raw: RayEvent, body: TaskLifecycle, run: Run, transitions: list[Transition], facts: Attributes
 ) -> list[AnyEvent]:
-    """Transitions with an error, of a driver, or of the creation of an actor."""
-    found: list[AnyEvent] = []
+    """The transitions of all other tasks: with an error, of a driver, or of the creation of an actor."""
+    events: list[AnyEvent] = []
     error = body.ray_error_info
-    if error is not None and not any(one.state == "FAILED" for one in transitions):
-        found.append(_told_error(raw, run, error))
+    if error is not None and not any(transition.state == "FAILED" for transition in transitions):
+        events.append(_error_log(raw, run, error))
     last = len(transitions) - 1
-    for index, one in enumerate(transitions):
-        time, own = nanoseconds(one.timestamp), facts if index == last else {}
-        if one.state == "FAILED" and run.kind == "task":
-            found.append(_failed(body, run, time, error or _NOTHING, own))
+    for index, transition in enumerate(transitions):
+        time, own = nanoseconds(transition.timestamp), facts if index == last else {}
+        if transition.state == "FAILED" and run.kind == "task":
+            events.append(_failed(body, run, time, error or _NOTHING, own))
         else:
-            found.append(_transition(body, run, one.state, time, own))
-    return found
+            events.append(_transition(body, run, transition.state, time, own))
+    return events
 
 
 def _transition(body: TaskLifecycle, run: Run, state: str, time: int, own: Attributes) -> AnyEvent:
     states = DRIVER_STATES if run.kind == "workflow" else TASK_STATES
     if state == "RUNNING" and run.kind == "task":
         own = {**own, KNOWABLE: False}
-    known = f"{body.task_id}.{body.task_attempt}.{state}.{time}{digest(own)}"
+    identity = f"{body.task_id}.{body.task_attempt}.{state}.{time}{digest(own)}"
     if state == "RUNNING" and run.attempt > 1 and run.id.startswith(CREATION):
-        # The second life of an actor: Ray tells its creation's beginning only. The actor itself tells how it went.
-        return Log(id=known, time=time, run=run, attributes=own, message=state, event_name="ray.actor.recreated")
-    return PhaseChange(id=known, time=time, run=run, attributes=own, phase=states.get(state, ""), native=state)
+        # A later life of an actor: Ray reports only that its creation began. Its end is in the events of the actor.
+        return Log(id=identity, time=time, run=run, attributes=own, message=state, event_name="ray.actor.recreated")
+    return PhaseChange(id=identity, time=time, run=run, attributes=own, phase=states.get(state, ""), native=state)
 
 
-def _failed(body: TaskLifecycle, run: Run, time: int, told: RayError, own: Attributes) -> PhaseChange:
-    (phase, _), error = failure(told, run.id)
-    own = {**own, **exception(told), KNOWABLE: True}
-    known = f"{body.task_id}.{body.task_attempt}.FAILED.{time}{digest(own, error)}"
-    return PhaseChange(id=known, time=time, run=run, attributes=own, phase=phase, native="FAILED", error=error)
+def _failed(body: TaskLifecycle, run: Run, time: int, info: RayError, own: Attributes) -> PhaseChange:
+    (phase, _), error = failure(info, run.id)
+    own = {**own, **exception(info), KNOWABLE: True}
+    identity = f"{body.task_id}.{body.task_attempt}.FAILED.{time}{digest(own, error)}"
+    return PhaseChange(id=identity, time=time, run=run, attributes=own, phase=phase, native="FAILED", error=error)
 
 
-def _facts(raw: RayEvent, body: TaskLifecycle, ran: bool) -> tuple[Attributes, bool]:
-    """What an event tells beside the transitions, and whether none of it can be a secret."""
+def _facts(raw: RayEvent, body: TaskLifecycle, ran: bool) -> Attributes:
+    """The facts of an event beside its transitions."""
     facts: Attributes = {}
-    clean = True
-    # The event's own node is that of whoever sent it: the worker tells RUNNING, the owner all else.
+    # The event's own node is the sender's. Only the worker sends RUNNING, so only then it is the node of the attempt.
     if node := body.node_id or (raw.node_id if ran else ""):
         facts["ray.node.id"] = hexadecimal(node)
     if body.worker_id:
@@ -196,18 +183,16 @@ def _facts(raw: RayEvent, body: TaskLifecycle, ran: bool) -> tuple[Attributes, b
         facts["ray.worker.pid"] = body.worker_pid
     if body.actor_repr_name:
         facts["ray.actor.repr"] = plain(body.actor_repr_name)[:NAME_LENGTH]
-        clean = False
     if body.is_debugger_paused:
         facts["ray.debugger_paused"] = True
-    files = body.task_log_info
-    if files is not None:
-        clean = clean and harmless(files.stdout_file) and harmless(files.stderr_file)
-        _add_files(facts, files)
-    return facts, clean
+    if body.task_log_info is not None:
+        _add_files(facts, body.task_log_info)
+    return facts
 
 
 def _add_files(facts: Attributes, files: LogFiles) -> None:
-    """Where in which files the output of the attempt is; an end that is not told yet equals the start."""
+    """Where in which files the output of the attempt is. An end that equals the start is not set yet, or there was no
+    output."""
     put(facts, "ray.log.stdout", files.stdout_file)
     put(facts, "ray.log.stderr", files.stderr_file)
     if files.stdout_start:
@@ -220,8 +205,8 @@ def _add_files(facts: Attributes, files: LogFiles) -> None:
         facts["ray.log.stderr.end"] = number(files.stderr_end)
 
 
-def _told_error(raw: RayEvent, run: Run, error: RayError) -> Log:
-    """An error beside transitions none of which is an end."""
+def _error_log(raw: RayEvent, run: Run, error: RayError) -> Log:
+    """The log of an error in an event whose transitions do not end the attempt."""
     return Log(
         id=f"{raw.event_id}.error",
         time=nanoseconds(raw.timestamp),

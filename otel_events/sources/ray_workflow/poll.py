@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from otel_events.model.event import Error
+from otel_events.model.times import SECOND, from_seconds
 from otel_events.sources.ray_workflow import storage as names
 from otel_events.sources.ray_workflow.decode import OVER, Facts, Options, TaskFacts, task_run_id
 from otel_events.sources.ray_workflow.files import Files, key, open_storage, read_json
 from otel_events.sources.ray_workflow.pickled import plain_exception
 from otel_events.sources.source import LastAttempt
 
-SECOND = 1_000_000_000
 SETTLE = 2 * SECOND
 """A start that moves by less is the same start (Ray writes it when it submits and when it executes); an end that is
 missing for less is about to be written (Ray writes the status first)."""
@@ -163,9 +161,9 @@ class Poller:
     def _facts(self, workflow_id: str) -> Facts:
         folder, files = key(workflow_id) or "", self._files
         written = files.modified(f"{folder}/{names.META}")
-        start = nanoseconds(read_json(files, f"{folder}/{names.BEGUN}").get("start_time"))
+        start = from_seconds(read_json(files, f"{folder}/{names.BEGUN}").get("start_time"))
         status = names.status_of(files, folder)
-        end = nanoseconds(read_json(files, f"{folder}/{names.ENDED}").get("end_time"))
+        end = from_seconds(read_json(files, f"{folder}/{names.ENDED}").get("end_time"))
         return Facts(
             workflow_id,
             self._namespace,
@@ -208,8 +206,8 @@ class Poller:
             return self._json(f"{place}/{name}", written[name]) if name in written else {}
 
         inputs = told(names.INPUTS)
-        start = nanoseconds(told(names.TASK_BEGUN).get("start_time"))
-        end = nanoseconds(told(names.TASK_ENDED).get("end_time"))
+        start = from_seconds(told(names.TASK_BEGUN).get("start_time"))
+        end = from_seconds(told(names.TASK_ENDED).get("end_time"))
         options = inputs.get("task_options")
         refs = inputs.get("workflow_refs")
         task = TaskFacts(
@@ -298,13 +296,6 @@ def _claim(tasks: dict[str, TaskFacts], outputs: dict[str, str], main: str) -> s
 def _id(outputs: dict[str, Any]) -> str:
     told = outputs.get("output_task_id")
     return told if isinstance(told, str) else ""
-
-
-def nanoseconds(told: object) -> int:
-    """ns of a time in seconds as JSON has it, every digit of it; 0 for what is no time after 1970."""
-    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
-        return 0
-    return int(Decimal(repr(told)) * SECOND) if 0 < told < 9e9 else 0
 
 
 def _options(told: object) -> Options:
