@@ -1,4 +1,4 @@
-"""Events of jobs, actors, nodes and workers, and all others of the export."""
+"""Events of jobs, actors, nodes and workers, and all other events of the export that are not of a task."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from otel_events.sources.ray.tasks import runtime_env
 
 
 def job_definition(raw: RayEvent, body: JobDefinition) -> Iterator[AnyEvent]:
-    """A driver is connected: its job is running."""
+    """A driver connected to the cluster: its job is running."""
     run = job_run(raw.session_name, hexadecimal(body.job_id), entrypoint_name(body.entrypoint))
     attributes: Attributes = {"ray.job.id": run.id}
     put(attributes, "ray.job.entrypoint", plain(body.entrypoint))
@@ -80,16 +80,19 @@ def job_definition(raw: RayEvent, body: JobDefinition) -> Iterator[AnyEvent]:
 
 
 def job_lifecycle(raw: RayEvent, body: JobLifecycle) -> Iterator[AnyEvent]:
+    """Transitions of a job."""
     run = job_run(raw.session_name, hexadecimal(body.job_id))
-    for one in body.state_transitions:
-        time = nanoseconds(one.timestamp)
-        known = f"job.{body.job_id}.{one.state}.{time}"
-        yield PhaseChange(id=known, time=time, run=run, phase=JOB_STATES.get(one.state, ""), native=one.state)
+    for transition in body.state_transitions:
+        time = nanoseconds(transition.timestamp)
+        identity = f"job.{body.job_id}.{transition.state}.{time}"
+        yield PhaseChange(
+            id=identity, time=time, run=run, phase=JOB_STATES.get(transition.state, ""), native=transition.state
+        )
 
 
 def actor_definition(raw: RayEvent, body: ActorDefinition) -> Iterator[AnyEvent]:
-    """What an actor is. Ray's own actors are marked, and so is the job of the dashboard that submitted jobs run under:
-    neither has spans or counts among the runs."""
+    """An actor was defined: it is pending. Ray's own actors are marked as internal, and so is the dashboard's job that
+    carries out submitted jobs: these have no spans and do not count as runs."""
     run = actor_run(raw.session_name, hexadecimal(body.actor_id), body.class_name[:NAME_LENGTH])
     attributes: Attributes = {"ray.actor.id": run.id}
     put(attributes, "ray.actor.name", body.name[:NAME_LENGTH])
@@ -127,38 +130,38 @@ def _is_internal(body: ActorDefinition) -> bool:
 
 
 def actor_lifecycle(raw: RayEvent, body: ActorLifecycle) -> Iterator[AnyEvent]:
-    """Transitions of an actor. RESTARTING ends the life under way and begins the next."""
+    """Transitions of an actor. RESTARTING ends its present life (attempt) and begins the next."""
     actor = hexadecimal(body.actor_id)
     run = actor_run(raw.session_name, actor)
-    for one in body.state_transitions:
-        yield _actor_transition(body.actor_id, run, one)
+    for transition in body.state_transitions:
+        yield _actor_transition(body.actor_id, run, transition)
 
 
-def _actor_transition(actor: str, run: Run, one: ActorTransition) -> PhaseChange:
-    time, phase = nanoseconds(one.timestamp), ACTOR_STATES.get(one.state, "")
+def _actor_transition(actor: str, run: Run, transition: ActorTransition) -> PhaseChange:
+    time, phase = nanoseconds(transition.timestamp), ACTOR_STATES.get(transition.state, "")
     attributes: Attributes = {}
-    put(attributes, "ray.node.id", hexadecimal(one.node_id))
-    put(attributes, "ray.worker.id", hexadecimal(one.worker_id))
-    put(attributes, "ray.worker.pid", one.pid)
-    put(attributes, "ray.actor.repr", plain(one.repr_name)[:NAME_LENGTH])
+    put(attributes, "ray.node.id", hexadecimal(transition.node_id))
+    put(attributes, "ray.worker.id", hexadecimal(transition.worker_id))
+    put(attributes, "ray.worker.pid", transition.pid)
+    put(attributes, "ray.actor.repr", plain(transition.repr_name)[:NAME_LENGTH])
     error: Error | None = None
-    if one.state == "RESTARTING":
-        error = Error("RESTARTING", _REASONS.get(one.restart_reason, ""), "system")
-    elif one.state == "DEAD":
-        (phase, _), error = death(one.death_cause)
-        internal = one.death_cause and one.death_cause.actor_died_error_context
+    if transition.state == "RESTARTING":
+        error = Error("RESTARTING", _REASONS.get(transition.restart_reason, ""), "system")
+    elif transition.state == "DEAD":
+        (phase, _), error = death(transition.death_cause)
+        internal = transition.death_cause and transition.death_cause.actor_died_error_context
         if internal and internal.ray_namespace == INTERNAL_NAMESPACE:
             attributes[INTERNAL] = True
-    known = f"{actor}.{one.state}.{time}{digest(attributes, error)}"
+    identity = f"{actor}.{transition.state}.{time}{digest(attributes, error)}"
     return PhaseChange(
-        id=known,
+        id=identity,
         time=time,
         run=run,
         attributes=attributes,
         phase=phase,
-        native=one.state,
+        native=transition.state,
         error=error,
-        next_attempt=one.state == "RESTARTING",
+        next_attempt=transition.state == "RESTARTING",
     )
 
 
@@ -170,7 +173,7 @@ _REASONS = {
 
 
 def death(cause: DeathCause | None) -> tuple[End, Error | None]:
-    """How the last life of an actor ended, and why. An actor that was let go has no error."""
+    """How the last life of an actor ended, and why; no error where it ended as its owner wished."""
     if cause is None:
         return UNKNOWN_ERROR, Error("ACTOR_DIED")
     died = cause.actor_died_error_context
@@ -179,10 +182,10 @@ def death(cause: DeathCause | None) -> tuple[End, Error | None]:
         end = next((end for part, end in DEATH_TEXTS if part in text), None) or DEATHS.get(died.reason, UNKNOWN_ERROR)
         return end, Error(died.reason or "ACTOR_DIED", text, end[1]) if end[0] != "succeeded" else None
     for field, (kind, end) in DEATH_CONTEXTS.items():
-        found = getattr(cause, _FIELDS[field])
-        if found is not None:
-            text = plain(found.formatted_exception_string or found.error_message)
-            return end, Error(kind, raised(text)[1], end[1], text if found.formatted_exception_string else "")
+        context = getattr(cause, _FIELDS[field])
+        if context is not None:
+            text = plain(context.formatted_exception_string or context.error_message)
+            return end, Error(kind, raised(text)[1], end[1], text if context.formatted_exception_string else "")
     return UNKNOWN_ERROR, Error("ACTOR_DIED")
 
 
@@ -195,6 +198,7 @@ _FIELDS = {
 
 
 def node_definition(raw: RayEvent, body: NodeDefinition) -> Iterator[AnyEvent]:
+    """A node joined the cluster: it is pending until it is ALIVE."""
     run = node_run(raw.session_name, hexadecimal(body.node_id))
     attributes: Attributes = {}
     put(attributes, "host.name", body.hostname)
@@ -213,64 +217,70 @@ def node_definition(raw: RayEvent, body: NodeDefinition) -> Iterator[AnyEvent]:
 
 
 def node_lifecycle(raw: RayEvent, body: NodeLifecycle) -> Iterator[AnyEvent]:
+    """Transitions of a node."""
     run = node_run(raw.session_name, hexadecimal(body.node_id))
-    for one in body.state_transitions:
-        yield _node_transition(body.node_id, run, one)
+    for transition in body.state_transitions:
+        yield _node_transition(body.node_id, run, transition)
 
 
-def _node_transition(node: str, run: Run, one: NodeTransition) -> PhaseChange:
-    time, phase = nanoseconds(one.timestamp), NODE_STATES.get(one.state, "")
+def _node_transition(node: str, run: Run, transition: NodeTransition) -> PhaseChange:
+    time, phase = nanoseconds(transition.timestamp), NODE_STATES.get(transition.state, "")
     attributes: Attributes = {}
-    if one.resources:
-        attributes["ray.resources"] = json_text(one.resources)
-    if one.alive_sub_state == "DRAINING":
+    if transition.resources:
+        attributes["ray.resources"] = json_text(transition.resources)
+    if transition.alive_sub_state == "DRAINING":
         attributes["ray.node.draining"] = True
     error: Error | None = None
-    if one.state == "DEAD":
-        reason = one.death_info.reason if one.death_info else ""
+    if transition.state == "DEAD":
+        reason = transition.death_info.reason if transition.death_info else ""
         phase, blame = NODE_DEATHS.get(reason, UNKNOWN_ERROR)
-        told = plain(one.death_info.reason_message) if one.death_info else ""
-        error = Error(reason or "NODE_DIED", told, blame) if phase != "succeeded" else None
-    known = f"{node}.{one.state}.{time}{digest(attributes, error)}"
-    return PhaseChange(id=known, time=time, run=run, attributes=attributes, phase=phase, native=one.state, error=error)
+        message = plain(transition.death_info.reason_message) if transition.death_info else ""
+        error = Error(reason or "NODE_DIED", message, blame) if phase != "succeeded" else None
+    identity = f"{node}.{transition.state}.{time}{digest(attributes, error)}"
+    return PhaseChange(
+        id=identity, time=time, run=run, attributes=attributes, phase=phase, native=transition.state, error=error
+    )
 
 
 def worker_definition(raw: RayEvent, body: WorkerDefinition) -> Iterator[AnyEvent]:
+    """A worker was started: a log of its node, since workers are no runs."""
     attributes: Attributes = {}
     put(attributes, "ray.worker.id", hexadecimal(body.worker_id))
     put(attributes, "ray.worker.pid", body.pid)
     put(attributes, "ray.worker.type", body.worker_type)
-    told = f"worker {body.pid} is there"
-    yield _worker_log(raw, raw.event_id, nanoseconds(raw.timestamp), body.node_id, attributes, told, 9, "defined")
+    message = f"worker {body.pid} is there"
+    yield _worker_log(raw, raw.event_id, nanoseconds(raw.timestamp), body.node_id, attributes, message, 9, "defined")
 
 
 def worker_lifecycle(raw: RayEvent, body: WorkerLifecycle) -> Iterator[AnyEvent]:
-    """Births and deaths of workers: logs of the node that they run on."""
-    for one in body.state_transitions:
-        time = nanoseconds(one.timestamp)
+    """Transitions of a worker: logs of its node."""
+    for transition in body.state_transitions:
+        time = nanoseconds(transition.timestamp)
         attributes: Attributes = {}
         put(attributes, "ray.worker.id", hexadecimal(body.worker_id))
         put(attributes, "ray.job.id", hexadecimal(body.job_id))
-        told, severity = f"worker {one.state}", 9
-        if one.state == "DEAD" and one.death_info is not None:
-            put(attributes, "ray.worker.exit_type", one.death_info.exit_type)
-            told = plain(one.death_info.exit_detail) or told
-            severity = 9 if one.death_info.exit_type.startswith("INTENDED") else 13
-        known = f"{body.worker_id}.{one.state}.{time}{digest(attributes)}"
-        yield _worker_log(raw, known, time, raw.node_id, attributes, told, severity, one.state.lower())
+        message, severity = f"worker {transition.state}", 9
+        if transition.state == "DEAD" and transition.death_info is not None:
+            put(attributes, "ray.worker.exit_type", transition.death_info.exit_type)
+            message = plain(transition.death_info.exit_detail) or message
+            severity = 9 if transition.death_info.exit_type.startswith("INTENDED") else 13
+        identity = f"{body.worker_id}.{transition.state}.{time}{digest(attributes)}"
+        yield _worker_log(raw, identity, time, raw.node_id, attributes, message, severity, transition.state.lower())
 
 
 def _worker_log(
-    raw: RayEvent, known: str, time: int, node: str, attributes: Attributes, told: str, severity: int, what: str
+    raw: RayEvent, identity: str, time: int, node: str, attributes: Attributes, message: str, severity: int, what: str
 ) -> Log:
     node = hexadecimal(node or raw.node_id)
     run = node_run(raw.session_name, node) if node else no_run(raw.session_name)
     name = f"ray.worker.{what}"
-    return Log(id=known, time=time, run=run, attributes=attributes, message=told, severity=severity, event_name=name)
+    return Log(
+        id=identity, time=time, run=run, attributes=attributes, message=message, severity=severity, event_name=name
+    )
 
 
 def other(raw: RayEvent) -> Iterator[AnyEvent]:
-    """An event of no type that is known, or without its body."""
+    """The log of an event whose type is not in the tables, or which lacks its body."""
     yield Log(
         id=raw.event_id,
         time=nanoseconds(raw.timestamp),

@@ -1,10 +1,10 @@
-"""Jobs of Ray as its dashboard tells them: the only place that says how a job ended.
+"""Jobs of Ray as its dashboard lists them: the only place that says how a job ended.
 
     {"session_name": "session_2026-...", "jobs": [an entry of the answer of GET /api/jobs/, ...]}
 
-A job whose driver has called ``ray.init`` is the run that its driver's events tell of (its job id); one that never did
-is a run of its own, under its submission id. A plain driver, which nobody submitted, is SUCCEEDED in that answer
-however it ended (Ray 2.60, dashboard/modules/job/utils.py): nothing is taken from it.
+A job whose driver has called ``ray.init`` is the run that its driver's events name (by its job id); any other job is a
+run of its own, under its submission id. A driver that nobody submitted is SUCCEEDED in that answer however it ended
+(Ray 2.60, dashboard/modules/job/utils.py), so its entry is not used.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Error, ErrorKind, PhaseChange, Run
-from otel_events.model.nesting import shallow
+from otel_events.sources.documents import parse
 from otel_events.sources.ray.fields import MANY, NAME_LENGTH, Attributes, entrypoint_name, job_run, plain, put
 
 HINT = "ray.jobs"
@@ -24,11 +23,11 @@ MILLISECOND = 1_000_000
 OUTCOMES: dict[str, str] = {"SUCCEEDED": "succeeded", "FAILED": "failed", "STOPPED": "cancelled"}
 """Status of a submitted job -> outcome; PENDING and RUNNING are under way."""
 LOGS = ", last available logs"
-"""In a message, before the last lines that the job has printed: these are left out."""
+"""In a message, this stands before the last lines that the job printed, which are left out."""
 USER_ERRORS = frozenset(
     {"JOB_ENTRYPOINT_COMMAND_ERROR", "JOB_ENTRYPOINT_COMMAND_START_ERROR", "RUNTIME_ENV_SETUP_FAILURE"}
 )
-"""error_type of what the job itself did or asked for; all others are of Ray's supervisor."""
+"""error_type of failures that the job itself caused; all others are failures of Ray's supervisor."""
 
 
 class Job(msgspec.Struct, gc=False):
@@ -57,22 +56,18 @@ _decoder = msgspec.json.Decoder(Answer)
 
 
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
-    """The events of one answer; DecodeError names the field that does not fit."""
-    try:
-        found = _decoder.decode(shallow(record))
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise DecodeError(f"not jobs of Ray: {error}; see docs/ray.md for the shape") from error
-    return [event for job in found.jobs for event in _events(found.session_name, job)]
+    """The events of one answer; DecodeError names the field that does not fit. ``hint`` is not used."""
+    answer = parse(_decoder, record, "jobs of Ray", "ray.md")
+    return [event for job in answer.jobs for event in _events(answer.session_name, job)]
 
 
-def is_told(job: Job) -> bool:
-    """Whether anything is taken from an entry: a submitted job whose run is known. Before its driver has called
-    ``ray.init`` it is not, unless it has ended."""
+def has_run(job: Job) -> bool:
+    """Whether the entry belongs to a run: it was submitted, and its driver has called ``ray.init`` or it has ended."""
     return bool(job.submission_id and (job.job_id or job.status in OUTCOMES))
 
 
 def _events(session: str, job: Job) -> Iterator[PhaseChange]:
-    if not is_told(job):
+    if not has_run(job):
         return
     run = job_run(session, (job.job_id or job.submission_id or "").lower(), entrypoint_name(job.entrypoint))
     attributes = _attributes(job)
@@ -86,21 +81,21 @@ def _events(session: str, job: Job) -> Iterator[PhaseChange]:
 
 
 def _attributes(job: Job) -> Attributes:
-    found: Attributes = {}
-    put(found, "ray.job.id", (job.job_id or "").lower())
-    put(found, "ray.submission.id", job.submission_id or "")
-    put(found, "ray.job.entrypoint", plain(job.entrypoint))
+    attributes: Attributes = {}
+    put(attributes, "ray.job.id", (job.job_id or "").lower())
+    put(attributes, "ray.submission.id", job.submission_id or "")
+    put(attributes, "ray.job.entrypoint", plain(job.entrypoint))
     for key, value in sorted((job.metadata or {}).items())[:MANY]:
-        found[f"ray.job.metadata.{key[:NAME_LENGTH]}"] = plain(value)
-    return found
+        attributes[f"ray.job.metadata.{key[:NAME_LENGTH]}"] = plain(value)
+    return attributes
 
 
 def _ended(job: Job, attributes: Attributes) -> Attributes:
-    found = dict(attributes)
-    put(found, "ray.driver.node.id", job.driver_node_id or "")
+    ended = dict(attributes)
+    put(ended, "ray.driver.node.id", job.driver_node_id or "")
     if job.driver_exit_code is not None:
-        found["ray.driver.exit_code"] = job.driver_exit_code
-    return found
+        ended["ray.driver.exit_code"] = job.driver_exit_code
+    return ended
 
 
 def _error(job: Job) -> Error | None:

@@ -1,4 +1,4 @@
-"""Tasks as Ray's State API tells them (ms, not ns): for what ran before anybody listened, and nothing else.
+"""Tasks as Ray's State API lists them (ms, not ns): read once, for what ran before the export was received.
 
 {"session_name", "drivers": [entry of /api/jobs/ of type DRIVER, ...], "tasks": [row of /api/v0/tasks, ...]}
 """
@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Error, PhaseChange, Run
-from otel_events.model.nesting import shallow
+from otel_events.sources.documents import parse
 from otel_events.sources.ray.failures import failure
 from otel_events.sources.ray.fields import CREATION, Attributes, entrypoint_name, job_run, put, task_run
 from otel_events.sources.ray.jobs import MILLISECOND, Job
@@ -21,7 +20,7 @@ from otel_events.sources.ray.tables import TASK_STATES
 HINT = "ray.state"
 """Hint of such a record."""
 BACKFILLED = "ray.backfilled"
-"""Attribute of an attempt that is known from the State API: its times are of ms."""
+"""Attribute of an attempt that was read from the State API: its times are exact to a millisecond."""
 
 
 class Transition(msgspec.Struct, gc=False):
@@ -30,7 +29,7 @@ class Transition(msgspec.Struct, gc=False):
 
 
 class Task(msgspec.Struct, gc=False):
-    """One attempt; only what is put out."""
+    """One attempt: only the fields that are used."""
 
     task_id: str
     attempt_number: int
@@ -58,18 +57,15 @@ _decoder = msgspec.json.Decoder(State)
 
 
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
-    """The events of one answer; DecodeError names the field that does not fit."""
-    try:
-        found = _decoder.decode(shallow(record))
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise DecodeError(f"not tasks of Ray's State API: {error}; see docs/ray.md for the shape") from error
-    session = found.session_name
-    drivers = (event for job in found.drivers for event in _driver(session, job))
-    return [*drivers, *(event for task in found.tasks for event in _task(session, task))]
+    """The events of one answer; DecodeError names the field that does not fit. ``hint`` is not used."""
+    state = parse(_decoder, record, "tasks of Ray's State API", "ray.md")
+    session = state.session_name
+    drivers = (event for job in state.drivers for event in _driver(session, job))
+    return [*drivers, *(event for task in state.tasks for event in _task(session, task))]
 
 
 def _driver(session: str, job: Job) -> Iterator[PhaseChange]:
-    """A plain driver: that it has gone is all that is told of its end."""
+    """The job of a driver that nobody submitted: Ray says when it ended, but not how."""
     run = job_run(session, job.job_id or "", entrypoint_name(job.entrypoint))
     if job.job_id and job.start_time:
         yield _change(run, "running", "CREATED", job.start_time * MILLISECOND, {BACKFILLED: True})
@@ -81,26 +77,26 @@ def _task(session: str, task: Task) -> Iterator[PhaseChange]:
     name = task.func_or_class_name or task.name or ""
     run = task_run(session, task.task_id.lower(), task.attempt_number, name, (task.parent_task_id or "").lower())
     if run.attempt > 1 and run.id.startswith(CREATION):
-        return  # the second life of an actor: its creation's end is never told
+        return  # a later life of an actor, whose creation never ends in Ray's answers
     attributes = _attributes(task)
-    for one in task.events or ():
-        phase, error, own = TASK_STATES.get(one.state, ""), None, attributes
-        if one.state == "FAILED":
-            told = RayError(error_type=task.error_type or "", error_message=task.error_message or "")
-            (phase, _), error = failure(told, run.id)
-        yield _change(run, phase, one.state, round(one.created_ms * 1000) * 1000, own, error)
+    for transition in task.events or ():
+        phase, error, own = TASK_STATES.get(transition.state, ""), None, attributes
+        if transition.state == "FAILED":
+            info = RayError(error_type=task.error_type or "", error_message=task.error_message or "")
+            (phase, _), error = failure(info, run.id)
+        yield _change(run, phase, transition.state, round(transition.created_ms * 1000) * 1000, own, error)
         attributes = {}
 
 
 def _attributes(task: Task) -> Attributes:
-    found: Attributes = {BACKFILLED: True}
-    put(found, "ray.task.name", task.name or "")
-    put(found, "ray.task.type", task.type or "")
-    put(found, "ray.actor.id", task.actor_id or "")
-    put(found, "ray.node.id", task.node_id or "")
-    put(found, "ray.worker.id", task.worker_id or "")
-    put(found, "ray.worker.pid", task.worker_pid or 0)
-    return found
+    attributes: Attributes = {BACKFILLED: True}
+    put(attributes, "ray.task.name", task.name or "")
+    put(attributes, "ray.task.type", task.type or "")
+    put(attributes, "ray.actor.id", task.actor_id or "")
+    put(attributes, "ray.node.id", task.node_id or "")
+    put(attributes, "ray.worker.id", task.worker_id or "")
+    put(attributes, "ray.worker.pid", task.worker_pid or 0)
+    return attributes
 
 
 def _change(

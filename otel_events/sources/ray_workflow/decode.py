@@ -17,7 +17,7 @@ import msgspec
 
 from otel_events.model.errors import DecodeError
 from otel_events.model.event import AnyEvent, Error, Link, PhaseChange, Run, Scalar
-from otel_events.model.nesting import shallow
+from otel_events.sources.documents import parse
 
 SOURCE = "ray"
 LINKS = 128
@@ -85,7 +85,7 @@ class Facts(msgspec.Struct, gc=False, omit_defaults=True):
 
     @property
     def over_at(self) -> int:
-        """When it ended: as told, else when the status was written; 0 while it goes on."""
+        """When it ended: the end that Ray wrote, else when the status was written; 0 while it goes on."""
         if self.status not in OVER:
             return 0
         return self.end or max(self.changed, self.start)
@@ -95,11 +95,8 @@ _decoder = msgspec.json.Decoder(Facts)
 
 
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
-    """The events of one record; DecodeError names the field that does not fit."""
-    try:
-        facts = _decoder.decode(shallow(record))
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise DecodeError(f"not a workflow of Ray: {error}; see docs/ray.md for the shape") from error
+    """The events of one record of the poller; DecodeError names the field that does not fit. ``hint`` is not used."""
+    facts = parse(_decoder, record, "a workflow of Ray", "ray.md")
     if not facts.id or facts.attempt < 1:
         raise DecodeError("not a workflow of Ray: `id` is empty or `attempt` below 1; see docs/ray.md for the shape")
     return [*_workflow(facts), *(event for task in facts.tasks for event in _task(facts, task))]
@@ -121,18 +118,18 @@ def _workflow(facts: Facts) -> Iterator[PhaseChange]:
         namespace=facts.namespace,
         workflow=facts.name,
     )
-    told: dict[str, Scalar] = {}
+    attributes: dict[str, Scalar] = {}
     if facts.user_metadata not in ("", "{}"):
-        told["ray.workflow.user_metadata"] = facts.user_metadata
+        attributes["ray.workflow.user_metadata"] = facts.user_metadata
     if facts.status == "PENDING" and facts.changed and not facts.start:
-        yield _event(run, facts.changed, "pending", "PENDING", told)
+        yield _event(run, facts.changed, "pending", "PENDING", attributes)
     if facts.start:
-        yield _event(run, facts.start, "running", "RUNNING", told)
+        yield _event(run, facts.start, "running", "RUNNING", attributes)
     if at := facts.over_at:
         error = facts.cause if facts.status == "FAILED" else None
         if facts.status == "RESUMABLE":
             error = Error("", "the driver was gone before the workflow had ended", "system")
-        yield _event(run, at, PHASES[facts.status], facts.status, told, error)
+        yield _event(run, at, PHASES[facts.status], facts.status, attributes, error)
 
 
 def _task(facts: Facts, task: TaskFacts) -> Iterator[PhaseChange]:
@@ -148,51 +145,51 @@ def _task(facts: Facts, task: TaskFacts) -> Iterator[PhaseChange]:
         facts.name,
         "task" if task.parent else "",
     )
-    told = _attributes(task)
+    attributes = _attributes(task)
     links = tuple(Link("depends_on", task_run_id(facts.id, ref), "task", facts.id) for ref in task.refs[:LINKS])
     over = facts.over_at
     if task.attempt == 1 and task.created and task.created <= (task.start or over or task.created):
-        yield _event(run, task.created, "pending", "PENDING", told, links=links)
+        yield _event(run, task.created, "pending", "PENDING", attributes, links=links)
     if task.start:
-        yield _event(run, task.start, "running", "RUNNING", told, links=links)
-        yield from _ended(run, facts, task, told, links)
+        yield _event(run, task.start, "running", "RUNNING", attributes, links=links)
+        yield from _ended(run, facts, task, attributes, links)
     elif over and facts.status in ABANDONED:
-        yield _event(run, over, ABANDONED[facts.status], facts.status, told, links=links)
+        yield _event(run, over, ABANDONED[facts.status], facts.status, attributes, links=links)
 
 
 def _ended(
-    run: Run, facts: Facts, task: TaskFacts, told: dict[str, Scalar], links: tuple[Link, ...]
+    run: Run, facts: Facts, task: TaskFacts, attributes: dict[str, Scalar], links: tuple[Link, ...]
 ) -> Iterator[PhaseChange]:
-    """How a task that started ended, if that can be told: a killed worker writes nothing, and a task that still ran
-    when its workflow failed is nobody's any more."""
+    """How a task that started has ended, if the files show it: a killed worker writes nothing, and a task that was
+    running when its workflow failed is no longer followed by Ray."""
     over = facts.over_at
     if task.end >= task.start:
-        yield _event(run, task.end, "succeeded", "SUCCESSFUL", told, links=links)
+        yield _event(run, task.end, "succeeded", "SUCCESSFUL", attributes, links=links)
     elif task.failed:
         within = task.start <= task.failed and (not over or task.failed <= over)
         at = task.failed if within else over
         if at:
             error = Error(task.error_type, task.error_message, "user")
-            yield _event(run, max(at, task.start), "failed", "FAILED", told, error, links)
+            yield _event(run, max(at, task.start), "failed", "FAILED", attributes, error, links)
     elif facts.status == "CANCELED":
-        yield _event(run, max(over, task.start), "cancelled", "CANCELED", told, links=links)
+        yield _event(run, max(over, task.start), "cancelled", "CANCELED", attributes, links=links)
     elif over and task.id == facts.lost:
         error = Error("", "nothing was written after its start: the worker died", "system")
-        yield _event(run, max(over, task.start), "crashed", "FAILED", told, error, links)
+        yield _event(run, max(over, task.start), "crashed", "FAILED", attributes, error, links)
 
 
 def _attributes(task: TaskFacts) -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {"ray.workflow.task_id": task.id}
+    attributes: dict[str, Scalar] = {"ray.workflow.task_id": task.id}
     for field in Options.__struct_fields__:
         value = getattr(task.options, field)
         if value is not None:
-            found[f"ray.workflow.{field}"] = value
+            attributes[f"ray.workflow.{field}"] = value
     for name, text in (("ray_options", task.ray_options), ("user_metadata", task.user_metadata)):
         if text not in ("", "{}"):
-            found[f"ray.workflow.{name}"] = text
+            attributes[f"ray.workflow.{name}"] = text
     if task.refs:
-        found["ray.workflow.refs"] = msgspec.json.encode(task.refs).decode()
-    return found
+        attributes["ray.workflow.refs"] = msgspec.json.encode(task.refs).decode()
+    return attributes
 
 
 def _event(
@@ -204,9 +201,10 @@ def _event(
     error: Error | None = None,
     links: tuple[Link, ...] = (),
 ) -> PhaseChange:
-    """A change of phase whose id is that of its content: an attempt told otherwise later is told by another event."""
-    made = PhaseChange(
+    """A change of phase whose id is a digest of its content: when a later poll reads other facts of the same attempt,
+    these are another event."""
+    change = PhaseChange(
         id="", time=time, run=run, phase=phase, native=native, attributes=attributes, error=error, links=links
     )
-    digest = blake2b(msgspec.json.encode(made), digest_size=12).hexdigest()
-    return msgspec.structs.replace(made, id=f"{run.id}:{phase}:{digest}")
+    digest = blake2b(msgspec.json.encode(change), digest_size=12).hexdigest()
+    return msgspec.structs.replace(change, id=f"{run.id}:{phase}:{digest}")

@@ -43,10 +43,10 @@ def get_metadata(files: Files, workflow_id: str, task_id: str | None = None) -> 
 def _workflow(files: Files, folder: str, workflow_id: str) -> dict[str, Any]:
     if not files.names(folder):
         no_workflow(workflow_id)
-    found = read_json(files, f"{folder}/{META}")
-    found["user_metadata"] = read_json(files, f"{folder}/{USER}")
-    found["stats"] = {**read_json(files, f"{folder}/{BEGUN}"), **read_json(files, f"{folder}/{ENDED}")}
-    return found
+    metadata = read_json(files, f"{folder}/{META}")
+    metadata["user_metadata"] = read_json(files, f"{folder}/{USER}")
+    metadata["stats"] = {**read_json(files, f"{folder}/{BEGUN}"), **read_json(files, f"{folder}/{ENDED}")}
+    return metadata
 
 
 def _task(files: Files, folder: str, workflow_id: str, task_id: str) -> dict[str, Any]:
@@ -55,9 +55,9 @@ def _task(files: Files, folder: str, workflow_id: str, task_id: str) -> dict[str
         if not files.names(folder):
             no_workflow(workflow_id)
         no_task(task_id, workflow_id)
-    found = read_json(files, f"{place}/{INPUTS}")
-    found["stats"] = {**read_json(files, f"{place}/{TASK_BEGUN}"), **read_json(files, f"{place}/{TASK_ENDED}")}
-    return found
+    metadata = read_json(files, f"{place}/{INPUTS}")
+    metadata["stats"] = {**read_json(files, f"{place}/{TASK_BEGUN}"), **read_json(files, f"{place}/{TASK_ENDED}")}
+    return metadata
 
 
 def get_status(files: Files, workflow_id: str) -> str:
@@ -72,8 +72,8 @@ def get_status(files: Files, workflow_id: str) -> str:
 
 def status_of(files: Files, folder: str) -> str:
     """The status in a workflow's folder; "" for none that is known."""
-    told = read_json(files, f"{folder}/{META}").get("status")
-    return told if told in STATUSES else ""
+    status = read_json(files, f"{folder}/{META}").get("status")
+    return status if status in STATUSES else ""
 
 
 def list_all(files: Files, status_filter: Collection[str] | str | None = None) -> list[tuple[str, str]]:
@@ -98,16 +98,16 @@ def statuses(status_filter: Collection[str] | str | None) -> Collection[str]:
 
 def indexed(files: Files) -> dict[str, tuple[str, int]]:
     """Workflow id -> (status, when the index was told, ns), of ``__status__`` and what is marked as dirty there."""
-    found: dict[str, tuple[str, int]] = {}
+    statuses_by_id: dict[str, tuple[str, int]] = {}
     dirty: list[tuple[str, int]] = []
     for path, written in files.walk(INDEX):
         status, _, workflow_id = path.partition("/")
         if status == DIRTY:
             dirty.append((workflow_id, written))
-        elif status in STATUSES and (workflow_id not in found or written > found[workflow_id][1]):
-            found[workflow_id] = status, written
+        elif status in STATUSES and (workflow_id not in statuses_by_id or written > statuses_by_id[workflow_id][1]):
+            statuses_by_id[workflow_id] = status, written
     for workflow_id, written in dirty:
-        found.pop(workflow_id, None)
+        statuses_by_id.pop(workflow_id, None)
         if (place := key(workflow_id)) and (status := status_of(files, place)):
-            found[workflow_id] = status, written
-    return found
+            statuses_by_id[workflow_id] = status, written
+    return statuses_by_id
