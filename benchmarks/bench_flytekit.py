@@ -64,8 +64,8 @@ def measure(python: Path, program: Path, shape: str, environ: dict[str, str], ho
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    seconds: dict[str, float] = json.loads(done.stdout)
+    return seconds
 
 
 @contextmanager
@@ -101,11 +101,11 @@ def main(rounds: int) -> None:
         program = Path(folder) / "program.py"  # flytekit reads the source of its tasks
         program.write_text(PROGRAM)
         for shape in SHAPES:
-            for way, told in ways.items():
+            for way, values in ways.items():
                 pairs = [
                     (
                         measure(interpreter, program, shape, plain, "without"),
-                        measure(interpreter, program, shape, plain | told, "with"),
+                        measure(interpreter, program, shape, plain | values, "with"),
                     )
                     for _ in range(rounds)
                 ]

@@ -223,7 +223,7 @@ class OursEncoded(Ours):
     def __init__(self, url: str) -> None:
         self._metrics = Metrics()
         self._engine = Engine(self._metrics, lambda key, upto: ())
-        self._seq, self._known, self._spans, self._logs = 0, set[bytes](), 0, 0
+        self._seq, self._seen, self._spans, self._logs = 0, set[bytes](), 0, 0
         self._live = live.EventQueue(self._take, lambda: None)
         live.install(self._live)
 
@@ -238,12 +238,12 @@ class OursEncoded(Ours):
 
     def _apply(self, roots: dict[bytes, list[AnyEvent]], closings: dict[bytes, list[Closing]]) -> None:
         self._seq += 1
-        fresh = roots.keys() - self._known
-        self._known |= fresh
-        made = self._engine.apply(self._seq, roots, closings, fresh, time.time_ns())
-        traces_request(made.spans, b"", b"")
-        logs_request(made.logs, b"", b"")
-        self._spans, self._logs = self._spans + len(made.spans), self._logs + len(made.logs)
+        fresh = roots.keys() - self._seen
+        self._seen |= fresh
+        output = self._engine.apply(self._seq, roots, closings, fresh, time.time_ns())
+        traces_request(output.spans, b"", b"")
+        logs_request(output.logs, b"", b"")
+        self._spans, self._logs = self._spans + len(output.spans), self._logs + len(output.logs)
 
     def close(self) -> None:
         live.install(None)
@@ -284,7 +284,9 @@ def _compare(what: str, ours: Callable[[str], Any], url: str, within: bool, roun
     pairs = [(measure(ByHand, url, within), measure(ours, url, within)) for _ in range(rounds + 1)][1:]  # one warms up
     ratios = sorted(theirs[0] / mine[0] for theirs, mine in pairs)
     ratio = statistics.median(ratios)
-    theirs, mine = ([statistics.median(one) for one in zip(*side, strict=True)] for side in zip(*pairs, strict=True))
+    theirs, mine = (
+        [statistics.median(column) for column in zip(*side, strict=True)] for side in zip(*pairs, strict=True)
+    )
     verdict = f", gate {gate:g}: {_verdict(ratio >= gate)}" if gate else ""
     print(
         f"{what}: by hand {theirs[0]:.0f} us, ours {mine[0]:.1f}; ratio {ratio:.1f} "
@@ -300,8 +302,8 @@ def _verdict(well: bool) -> str:
 def import_seconds() -> tuple[float, float]:
     """What an import takes in a fresh interpreter, without and with the names of the decorators asked for."""
     ways = ("import otel_events", "from otel_events import configure, current_context, task, workflow")
-    found = [statistics.median(_import_seconds(way) for _ in range(5)) for way in ways]
-    return found[0], found[1]
+    seconds = [statistics.median(_import_seconds(way) for _ in range(5)) for way in ways]
+    return seconds[0], seconds[1]
 
 
 def _import_seconds(way: str) -> float:

@@ -56,12 +56,12 @@ class Stream:
 def replayed(runs: int) -> tuple[float, float]:
     with sink.running() as url:
         side = Replay(url)
-        made = time.process_time()
+        started = time.process_time()
         for _ in Stream(runs):
             pass
         start = time.process_time()
         side.take(Stream(runs))
-        spent = (time.process_time() - start) - (start - made)  # less what making the stream costs
+        spent = (time.process_time() - start) - (start - started)  # less what making the stream costs
     return spent, peak()
 
 

@@ -46,9 +46,9 @@ def _ours(stream: list[bytes]) -> Facts:
         side.take(stream)
         side.flush()
         side.close()
-        found = {m.name: m for m in side.metrics.collect(0)}
+        by_name = {m.name: m for m in side.metrics.collect(0)}
         families = ("otel_events_run_duration_seconds", "otel_events_queue_duration_seconds")
-        seconds = sum(point.sum for name in families for point in distributions(found[name]))
+        seconds = sum(point.sum for name in families for point in distributions(by_name[name]))
         return _facts(server) | {"seconds": round(seconds, 3)}
 
 

@@ -57,29 +57,29 @@ class Naive:
     def take(self, stream: Sequence[bytes]) -> None:
         for body in stream:
             for event in json.loads(body):
-                self._one(event)
+                self._take_event(event)
 
-    def _one(self, event: dict[str, Any]) -> None:
-        told = event.get("taskDefinitionEvent") or event.get("taskLifecycleEvent") or event.get("taskProfileEvents")
-        if told is None:
+    def _take_event(self, event: dict[str, Any]) -> None:
+        body = event.get("taskDefinitionEvent") or event.get("taskLifecycleEvent") or event.get("taskProfileEvents")
+        if body is None:
             return
-        task = base64.b64decode(told["taskId"]).hex()
-        key = task, told.get("taskAttempt", told.get("attemptNumber"))
+        task = base64.b64decode(body["taskId"]).hex()
+        key = task, body.get("taskAttempt", body.get("attemptNumber"))
         span = self.open.get(key)
         if span is None:
             attributes = {
                 "ray.task_id": task,
                 "ray.session": event["sessionName"],
-                "ray.name": told.get("taskName", ""),
+                "ray.name": body.get("taskName", ""),
             }
             start = _nanoseconds(event["timestamp"])
-            name = told.get("taskName") or "task"
+            name = body.get("taskName") or "task"
             span = self.open[key] = self.tracer.start_span(name, start_time=start, attributes=attributes)
-        for one in told.get("stateTransitions", ()):
-            at = _nanoseconds(one["timestamp"])
-            span.add_event(one["state"], timestamp=at)
-            if one["state"] in ("FINISHED", "FAILED"):
-                span.set_attribute("ray.node_id", base64.b64decode(told["nodeId"]).hex())
+        for transition in body.get("stateTransitions", ()):
+            at = _nanoseconds(transition["timestamp"])
+            span.add_event(transition["state"], timestamp=at)
+            if transition["state"] in ("FINISHED", "FAILED"):
+                span.set_attribute("ray.node_id", base64.b64decode(body["nodeId"]).hex())
                 span.end(at)
 
     def flush(self) -> None:
@@ -199,8 +199,8 @@ def sample(port: int, name: str, **labels: str) -> float:
     lines = link.getresponse().read().decode().splitlines()
     link.close()
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
-    found = [line for line in lines if line.partition("{")[0].partition(" ")[0] == name]
-    return sum(float(line.rpartition(" ")[2]) for line in found if all(one in line for one in wanted))
+    series = [line for line in lines if line.partition("{")[0].partition(" ")[0] == name]
+    return sum(float(line.rpartition(" ")[2]) for line in series if all(pair in line for pair in wanted))
 
 
 def post(port: int, bodies: Sequence[bytes]) -> None:
@@ -208,8 +208,8 @@ def post(port: int, bodies: Sequence[bytes]) -> None:
     for body in bodies:
         link.request("POST", "/ray/v1/events", body, {"Content-Type": "application/json"})
         answer = link.getresponse()
-        told = json.loads(answer.read())
-        assert (answer.status, told["refused_count"]) == (200, 0), told
+        answered = json.loads(answer.read())
+        assert (answer.status, answered["refused_count"]) == (200, 0), answered
     link.close()
 
 
@@ -221,16 +221,16 @@ def whole(url: str) -> None:
             stream = posts(number)
             before, start = spent(pid), time.monotonic()
             post(port, stream)
-            kept, seconds = spent(pid), time.monotonic() - start
+            taken, seconds = spent(pid), time.monotonic() - start
             wait(port, number * TASKS)
             memory.append(resident(pid))
         events = count(stream)
-        rate, done = events / (kept - before), events / (spent(pid) - before)
+        rate, done = events / (taken - before), events / (spent(pid) - before)
     print(
         f"serve, {events:,} events of {TASKS:,} tasks over HTTP: {rate:,.0f} events/s a core until all is kept, spans, "
         f"logs and metrics made meanwhile ({events / seconds:,.0f} of wall time), {done:,.0f} until all is out"
     )
-    shown = ", ".join(f"{one:.0f}" for one in memory)
+    shown = ", ".join(f"{megabytes:.0f}" for megabytes in memory)
     print(f"  memory after one, two and three such jobs, all under way: {shown} MB", flush=True)
 
 

@@ -131,8 +131,13 @@ class Stream:
             }
             for name, first, last in spent
         ]
-        told = {"componentType": "worker", "componentId": _b64(1, 28), "nodeIpAddress": "192.0.2.2", "events": events}
-        body = {"taskId": self._task(number), "jobId": "AQAAAA==", "profileEvents": told, "attemptNumber": 0}
+        profile = {
+            "componentType": "worker",
+            "componentId": _b64(1, 28),
+            "nodeIpAddress": "192.0.2.2",
+            "events": events,
+        }
+        body = {"taskId": self._task(number), "jobId": "AQAAAA==", "profileEvents": profile, "attemptNumber": 0}
         return self._event("TASK_PROFILE_EVENT", "taskProfileEvents", body, time + 561_000)
 
     def events(self) -> Iterator[RayEvent]:
@@ -152,8 +157,8 @@ class Stream:
 
 def posts(round_: int = 0, tasks: int = TASKS) -> list[bytes]:
     """The bodies that Ray POSTs."""
-    found = list(Stream(round_, tasks).events())
-    return [json.dumps(found[at : at + BATCH]).encode() for at in range(0, len(found), BATCH)]
+    events = list(Stream(round_, tasks).events())
+    return [json.dumps(events[at : at + BATCH]).encode() for at in range(0, len(events), BATCH)]
 
 
 def count(stream: Sequence[bytes]) -> int:

@@ -28,8 +28,8 @@ class Sink(asyncio.Protocol):
                     self.transport.write(ANSWER)
                 continue
             self.head += data
-            head, found, data = self.head.partition(b"\r\n\r\n")
-            if not found:
+            head, separator, data = self.head.partition(b"\r\n\r\n")
+            if not separator:
                 return
             self.head = b""
             lines = head.lower().split(b"\r\n")

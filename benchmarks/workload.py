@@ -33,7 +33,7 @@ def event(t: int, step: int) -> bytes:
     task = Identifier(
         resource_type=1, project=project, domain="production", name=f"pkg.tasks.step_{t % 40}", version=f"v{t % 7}"
     )
-    made = TaskExecutionEvent(
+    message = TaskExecutionEvent(
         task_id=task,
         parent_node_execution_id=NodeExecutionIdentifier(node_id=node, execution_id=run),
         retry_attempt=t % 3,
@@ -47,10 +47,10 @@ def event(t: int, step: int) -> bytes:
         metadata=TaskExecutionMetadata(generated_name=f"{execution}-{node}-0", plugin_identifier="container"),
     )
     if step == 3:
-        made.logs.append(TaskLog(uri=f"https://logs/{t}", name="Kubernetes Logs", message_format=2))
+        message.logs.append(TaskLog(uri=f"https://logs/{t}", name="Kubernetes Logs", message_format=2))
     if step == 4:
-        made.output_uri = f"{data}/0/outputs.pb"
-    serialised: bytes = made.SerializeToString()
+        message.output_uri = f"{data}/0/outputs.pb"
+    serialised: bytes = message.SerializeToString()
     return serialised
 
 

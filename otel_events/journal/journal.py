@@ -70,7 +70,7 @@ class Journal(Reader):
         """What was found at open: whether a damaged or foreign file was moved aside, and what was kept of it."""
         self._lock = lock
         self._keys = Keys()
-        self._known = Roots(db, seen_limit)
+        self._root_cache = Roots(db, seen_limit)
         self._sums = Counters.load(db)
         self._seq = super().last_seq
         self._meta: dict[str, bytes] = {}
@@ -102,7 +102,7 @@ class Journal(Reader):
         limits = retain.Limits(max_bytes, max_age_ns)
         lock = repair.lock(path)
         try:
-            with schema.told(path, "open"):
+            with schema.journal_errors(path, "open"):
                 db, opened = repair.open_file(path, durability, clock)
                 with schema.closed_on_error(db):
                     retain.cap(db, max_bytes)
@@ -175,10 +175,10 @@ class Journal(Reader):
         The oldest go, counted, beyond 10,000 or an eighth of ``max_bytes``; of a record its first MiB is kept.
         ``length``: bytes of the whole record, where ``record`` is only its beginning.
         """
-        kept = bytes(record[:DEAD_RECORD_BYTES])
+        head = bytes(record[:DEAD_RECORD_BYTES])
         text = [value.encode("utf-8", "replace").decode() for value in (source, where, reason)]
-        self._dead.append((text[0], text[1], text[2], len(record) if length is None else length, kept))
-        self._dead_bytes += len(kept)
+        self._dead.append((text[0], text[1], text[2], len(record) if length is None else length, head))
+        self._dead_bytes += len(head)
         if len(self._dead) >= _DEAD_PENDING[0] or self._dead_bytes >= _DEAD_PENDING[1]:
             self.checkpoint()
 
@@ -207,16 +207,16 @@ class Journal(Reader):
         try:
             return self._append(events, records, closings or {}, done, dedupe)
         except BaseException:
-            self._known.clear()
+            self._root_cache.clear()
             raise
 
     def trim(self, now_ns: int) -> Trimmed:
         """Drop what the limits no longer allow, a bounded step each call: see retain.py. ``now_ns``: the clock's."""
         self._writable()
-        with schema.told(self.path, "trim"):
+        with schema.journal_errors(self.path, "trim"):
             trimmed = self._retention.trim(self.sent_seq, now_ns)
         self._sums = Counters.load(self._db)
-        self._known.forget(trimmed.roots)
+        self._root_cache.forget(trimmed.roots)
         return trimmed
 
     def _writable(self) -> None:
@@ -231,8 +231,8 @@ class Journal(Reader):
         done: Collection[bytes],
         dedupe: bool,
     ) -> Commit:
-        found = self._parts(events, records, closings, dedupe)
-        parts = [part for part in found if part.events or part.closings]
+        all_parts = self._parts(events, records, closings, dedupe)
+        parts = [part for part in all_parts if part.events or part.closings]
         new = {part.root.key: part.events for part in parts if part.events}
         fresh = frozenset([part.root.key for part in parts if part.root.fresh])
         duplicates = len(events) - sum(map(len, new.values()))
@@ -241,7 +241,7 @@ class Journal(Reader):
         if len(parts) > 1 << schema.PLACE_BITS:
             raise JournalError(f"{len(parts)} roots in one commit of {self.path}; append at most 1,048,576 at a time")
         self._commit(self._seq + 1 if parts else self._seq, parts, done, "append to")
-        self._known.shrink(len(found) + len(done))
+        self._root_cache.shrink(len(all_parts) + len(done))
         return Commit(self._seq, new, duplicates, fresh)
 
     def _parts(
@@ -263,23 +263,23 @@ class Journal(Reader):
         # Of a root that has been dropped there is nothing to close.
         return [
             *parts.values(),
-            *[Part(root, set(), 0, closings[key]) for key, root in self._known.load(others).items()],
+            *[Part(root, set(), 0, closings[key]) for key, root in self._root_cache.load(others).items()],
         ]
 
     def _of_events(
         self, keys: Sequence[bytes], runs: Iterable[Run], closings: Mapping[bytes, Sequence[Closing]], dedupe: bool
     ) -> dict[bytes, Part]:
         """An empty part for each root; roots that are not known yet are those of the runs."""
-        known, parts = self._known, dict[bytes, Part]()
-        roots = known.load(keys)
+        cached, parts = self._root_cache, dict[bytes, Part]()
+        roots = cached.load(keys)
         for key, run in zip(keys, runs, strict=True):
             if key in parts:
                 continue
             root = roots.get(key)
             if root is None:
-                root = known.add(key, self._sums.next_root, (run.source, run.namespace, run.root))
+                root = cached.add(key, self._sums.next_root, (run.source, run.namespace, run.root))
                 self._sums.next_root += 1
-            seen = known.seen(root) if dedupe else root.seen
+            seen = cached.seen(root) if dedupe else root.seen
             seen = set() if seen is None else seen
             parts[key] = Part(root, seen, len(seen), closings.get(key, ()))
         return parts
@@ -287,7 +287,7 @@ class Journal(Reader):
     def _commit(self, seq: int, parts: Sequence[Part], done: Collection[bytes], doing: str) -> None:
         """One transaction, tried again once after the WAL has been emptied if the disk is full."""
         try:
-            with schema.told(self.path, doing):
+            with schema.journal_errors(self.path, doing):
                 work = self._work(seq, parts, done)
                 try:
                     self._write(work)
@@ -298,8 +298,8 @@ class Journal(Reader):
                     self._write(work)
         except BaseException:
             # Counters and rows in memory are ahead of the file now.
-            self._known.clear()
-            with schema.told(self.path, "read"):
+            self._root_cache.clear()
+            with schema.journal_errors(self.path, "read"):
                 self._sums = Counters.load(self._db)
             raise
         self._seq = seq
@@ -310,8 +310,8 @@ class Journal(Reader):
 
     def _work(self, seq: int, parts: Sequence[Part], done: Collection[bytes]) -> list[tuple[str, list[Any]]]:
         """The statements of a commit, each with its rows; brings the roots and counters in memory up to it."""
-        now, sums, known = self._clock(), self._sums, self._known
-        opens = [(0, root.id) for root in map(known.get, done) if root is not None and self._turn(root, False)]
+        now, sums, cached = self._clock(), self._sums, self._root_cache
+        opens = [(0, root.id) for root in map(cached.get, done) if root is not None and self._turn(root, False)]
         chunks: list[Any] = []
         for place, part in enumerate(parts):
             root, count = part.root, len(part.events)
@@ -320,7 +320,7 @@ class Journal(Reader):
                 root.count(part.events)
                 sums.events += count
                 if part.seen is root.seen:
-                    known.marked(len(part.seen) - part.before)
+                    cached.marked(len(part.seen) - part.before)
                 if not root.open and self._turn(root, True) and not root.fresh:
                     opens.append((1, root.id))
             chunks.append(part.row(root.last))

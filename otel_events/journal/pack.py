@@ -348,8 +348,8 @@ def read_chunk(seq: int, body: bytes, records: bytes | None = None) -> Chunk:
     def read() -> Chunk:
         opened = open_chunk(seq, body)
         none: list[bytes | None] = [None] * len(opened.packed)
-        kept = none if records is None else open_records(records)
-        return Chunk(seq, opened.key, opened.events(), kept, opened.closings)
+        originals = none if records is None else open_records(records)
+        return Chunk(seq, opened.key, opened.events(), originals, opened.closings)
 
     return _guarded(read)
 

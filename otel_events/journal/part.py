@@ -71,14 +71,14 @@ def places(runs: Mapping[int, Run], keys: Sequence[bytes], parts: Mapping[bytes,
     Equal runs share a place. They are told apart by their 64-bit hashes, like the marks.
     """
     by_hash: dict[int, Place] = {}
-    made: dict[int, Place] = {}
+    new_places: dict[int, Place] = {}
     for (id_, run), key in zip(runs.items(), keys, strict=True):
         hash_ = hash(run)
         place = by_hash.get(hash_)
         if place is None:
             place = by_hash[hash_] = Place(parts[key], run, hash_)
-        made[id_] = place
-    return made
+        new_places[id_] = place
+    return new_places
 
 
 def sort_in(

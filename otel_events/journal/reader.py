@@ -22,7 +22,7 @@ from otel_events.model.errors import JournalError
 
 _PAGE = 32
 _ROOT_PAGE = 256
-_FOUND = 100
+_MATCHES = 100
 _TOP = 2**63 - 1
 _ROOT = "r.id, r.key, r.source, r.namespace, r.root, r.first_time, r.last_time, r.last, r.events, r.written, r.open"
 
@@ -91,7 +91,7 @@ class Reader:
         path = Path(path)
         if not path.is_file():
             raise JournalError(f"no journal at {path}; `otel-events replay` or `serve` with --journal makes one")
-        with schema.told(path, "read"):
+        with schema.journal_errors(path, "read"):
             db = schema.connect(path, "ro")
             with schema.closed_on_error(db):
                 _check(path, db)
@@ -128,8 +128,8 @@ class Reader:
     @property
     def snapshot(self) -> tuple[int, bytes] | None:
         """(seq, state of the metrics after that commit), as ``set_snapshot`` took it."""
-        kept = self.get("snapshot")
-        return None if kept is None else (int.from_bytes(kept[:8], "big"), kept[8:])
+        saved = self.get("snapshot")
+        return None if saved is None else (int.from_bytes(saved[:8], "big"), saved[8:])
 
     def roots(
         self,
@@ -161,8 +161,8 @@ class Reader:
 
         ``records=False`` leaves the source's records unread, which the fold does not need.
         """
-        found = self._rows("SELECT id FROM root WHERE key = ?", key)
-        if not found:
+        ids = self._rows("SELECT id FROM root WHERE key = ?", key)
+        if not ids:
             return
         end = _TOP if upto is None else ((upto + 1) << schema.PLACE_BITS) - 1
         column = "records" if records else "NULL"
@@ -171,7 +171,7 @@ class Reader:
             " WHERE root = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
         )
         after = -1
-        while rows := self._rows(sql, found[0][0], after, end, _PAGE):
+        while rows := self._rows(sql, ids[0][0], after, end, _PAGE):
             yield from self._chunks(rows)
             if len(rows) < _PAGE:
                 return
@@ -203,11 +203,11 @@ class Reader:
         """The roots of that id, else those whose id begins so; at most 100, and more than one is ambiguous."""
         text = plain_text(text)
         select = f"SELECT {_ROOT} FROM root r WHERE r.key IS NOT NULL"  # noqa: S608 - constants
-        exact = self._roots(f"{select} AND r.root = ? LIMIT ?", text, _FOUND)
+        exact = self._roots(f"{select} AND r.root = ? LIMIT ?", text, _MATCHES)
         if exact or not text:
             return exact
         sql = f"{select} AND r.root >= ? AND r.root < ? ORDER BY r.root LIMIT ?"
-        return self._roots(sql, text, text + "\U0010ffff", _FOUND)
+        return self._roots(sql, text, text + "\U0010ffff", _MATCHES)
 
     def find_run(self, run_id: str) -> list[RootRow]:
         """The roots that hold a run of that id: a root of that id, else found by reading all chunks, newest first."""
@@ -215,7 +215,7 @@ class Reader:
         exact = [row for row in self.find_roots(run_id) if row.root == run_id]
         if exact:
             return exact
-        found: dict[bytes, RootRow] = {}
+        roots: dict[bytes, RootRow] = {}
         needle = run_id.encode()
         sql = (
             f"SELECT c.id, c.body, {_ROOT} FROM chunk c CROSS JOIN root r ON r.id = c.root"  # noqa: S608 - constants
@@ -225,9 +225,9 @@ class Reader:
         while rows := self._rows(sql, at, _PAGE):
             at = rows[-1][0]
             for id_, body, *root in rows:
-                if root[1] not in found and needle in body and self._holds(id_, body, run_id):
-                    found[root[1]] = _root_row(root)
-        return list(found.values())
+                if root[1] not in roots and needle in body and self._holds(id_, body, run_id):
+                    roots[root[1]] = _root_row(root)
+        return list(roots.values())
 
     def dead_letters(self, after: int = 0) -> Iterator[DeadLetter]:
         """The records that could not become events, oldest first, from the one after that id."""
@@ -239,7 +239,7 @@ class Reader:
 
     def stats(self) -> Stats:
         """The journal in figures; reads a few rows only."""
-        with schema.told(self.path, "read"):
+        with schema.journal_errors(self.path, "read"):
             counters = self._counters()
             used = schema.used_pages(self._db) * schema.page_size(self._db)
         sent = self.sent_seq
@@ -260,7 +260,7 @@ class Reader:
         )
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
-        with schema.told(self.path, "read"):
+        with schema.journal_errors(self.path, "read"):
             return self._db.execute(sql, values).fetchall()
 
     def _roots(self, sql: str, *values: object) -> list[RootRow]:
@@ -292,9 +292,9 @@ def _at(row: RootRow, order: str) -> object:
 def _check(path: Path, db: sqlite3.Connection) -> None:
     if db.execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION_ID:
         raise JournalError(f"{path} is not a journal of otel_events; name another file")
-    found = db.execute("PRAGMA user_version").fetchone()[0]
-    if found != schema.VERSION:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != schema.VERSION:
         raise JournalError(
-            f"{path} is of journal version {found}, this otel_events reads {schema.VERSION}; use the version of "
+            f"{path} is of journal version {version}, this otel_events reads {schema.VERSION}; use the version of "
             "otel_events that wrote it, or let its writer upgrade it"
         )

@@ -129,9 +129,9 @@ def _fault(path: Path, db: sqlite3.Connection) -> str:
     db.execute("BEGIN IMMEDIATE")
     db.execute(f"PRAGMA user_version = {version}")
     db.execute("ROLLBACK")
-    found = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
-    if found != "ok":
-        return found
+    answer = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    if answer != "ok":
+        return answer
     chunk, seq = db.execute(
         "SELECT ifnull((SELECT max(id) FROM chunk), 0), ifnull((SELECT max(seq) FROM batch), 0)"
     ).fetchone()
@@ -190,12 +190,12 @@ def _salvage(damaged: Path, new: sqlite3.Connection, now: int) -> tuple[int, int
     except _DAMAGE:
         return 0, None
     try:
-        kept = _Salvaged(new, now)
-        kept.take(old)
+        salvaged = _Salvaged(new, now)
+        salvaged.take(old)
     finally:
         old.close()
-    expected = _expected(old_counters=kept.old_counters)
-    return kept.events, None if expected is None else max(0, expected - kept.events)
+    expected = _expected(old_counters=salvaged.old_counters)
+    return salvaged.events, None if expected is None else max(0, expected - salvaged.events)
 
 
 def _expected(old_counters: bytes | None) -> int | None:
@@ -261,11 +261,11 @@ class _Salvaged:
     def _meta(self, old: sqlite3.Connection) -> None:
         for name, value in _until_damage(old, "SELECT name, value FROM meta"):
             try:
-                kept = unguard(value)
+                content = unguard(value)
             except UnreadableError:
                 continue
             if name == "counters":
-                self.old_counters = kept
+                self.old_counters = content
             else:
                 self._insert("meta", (name, value))
 

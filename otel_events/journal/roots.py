@@ -124,15 +124,15 @@ class Roots:
 
     def load(self, keys: Iterable[bytes]) -> dict[bytes, Root]:
         """As ``get`` for many: those of the roots that there are."""
-        roots, found = self._roots, dict[bytes, Root]()
+        roots, loaded = self._roots, dict[bytes, Root]()
         keys = dict.fromkeys(keys)
         self._load([key for key in keys if key not in roots])
         for key in keys:
             root = roots.get(key)
             if root is not None:
                 roots.move_to_end(key)
-                found[key] = root
-        return found
+                loaded[key] = root
+        return loaded
 
     def add(self, key: bytes, id_: int, text: tuple[str, str, str]) -> Root:
         """A root that the journal has not seen before."""
@@ -173,8 +173,8 @@ class Roots:
     def _load(self, keys: Sequence[bytes]) -> None:
         for at in range(0, len(keys), _LOADED):
             some = keys[at : at + _LOADED]
-            one = len(some) == 1
-            for row in self._db.execute(_SELECT_ONE if one else _SELECT, some if one else _padded(some)):
+            single = len(some) == 1
+            for row in self._db.execute(_SELECT_ONE if single else _SELECT, some if single else _padded(some)):
                 root = self._roots[row[0]] = Root(row[0], row[1], row[2:5])
                 root.first_time, root.last_time, root.last, root.events, root.written = row[5:10]
                 root.open = row[10] == 1

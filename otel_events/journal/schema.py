@@ -86,7 +86,7 @@ def explain(path: Path, doing: str, error: sqlite3.Error) -> JournalError:
 
 
 @contextmanager
-def told(path: Path, doing: str) -> Iterator[None]:
+def journal_errors(path: Path, doing: str) -> Iterator[None]:
     """Every error of SQLite inside becomes a JournalError."""
     try:
         yield

@@ -49,11 +49,11 @@ class Step(msgspec.Struct):
 def tree(closed: Sequence[Closed]) -> list[Step]:
     """The roots of the tree, each attempt under the attempt of its parent that its span names, by time of start. What
     hangs under itself, however far around, is a root: everything given is in the tree."""
-    steps = [_step(one) for one in closed]
+    steps = [_step(attempt) for attempt in closed]
     by_span: dict[bytes, int] = {}
-    for number, one in enumerate(closed):
-        by_span.setdefault(one.where.span_id, number)
-    parents = _placed([by_span.get(one.where.parent_span_id, -1) for one in closed])
+    for number, attempt in enumerate(closed):
+        by_span.setdefault(attempt.where.span_id, number)
+    parents = _placed([by_span.get(attempt.where.parent_span_id, -1) for attempt in closed])
     roots: list[Step] = []
     for step, parent in zip(steps, parents, strict=True):
         (steps[parent].children if parent >= 0 else roots).append(step)
@@ -93,11 +93,19 @@ def _level(parents: list[int], levels: list[int], number: int) -> None:
         levels[step] = levels[above] + 1 if above >= 0 else 0
 
 
-def _step(one: Closed) -> Step:
-    attempt = one.attempt
+def _step(closed: Closed) -> Step:
+    attempt = closed.attempt
     end = max(attempt.start, attempt.end)
     return Step(
-        attempt.run, one.outcome, attempt.start, attempt.first_running, end, [], False, attempt.phases, attempt.reports
+        attempt.run,
+        closed.outcome,
+        attempt.start,
+        attempt.first_running,
+        end,
+        [],
+        False,
+        attempt.phases,
+        attempt.reports,
     )
 
 
@@ -105,7 +113,7 @@ def recorded(reader: Reader, run: str) -> list[list[Step]]:
     """The trees in a journal that hold a run: from the root, or of the run inside it; ``run`` is an id, or the
     beginning of a root's. RunNotFound; ConfigError where the beginning fits several roots."""
     trees = []
-    for row, closed in _found(reader, run):
+    for row, closed in _closed_runs(reader, run):
         steps = tree(closed)
         trees.append(steps if row.root.startswith(run) else only(steps, run))
     return [steps for steps in trees if steps] or _missing(reader, run)
@@ -113,18 +121,18 @@ def recorded(reader: Reader, run: str) -> list[list[Step]]:
 
 def recorded_attempts(reader: Reader, run: str) -> list[Closed]:
     """The attempts of a run itself, each with its trace context; otherwise as ``recorded``."""
-    found: list[Closed] = []
-    for row, closed in _found(reader, run):
+    attempts: list[Closed] = []
+    for row, closed in _closed_runs(reader, run):
         id_ = row.root if row.root.startswith(run) else run
-        found.extend(one for one in closed if one.attempt.run.id == id_)
-    return found or _missing(reader, run)
+        attempts.extend(attempt for attempt in closed if attempt.attempt.run.id == id_)
+    return attempts or _missing(reader, run)
 
 
 def _missing(reader: Reader, run: str) -> NoReturn:
     raise RunNotFound(f"no run {run!r} in {reader.path}: `otel-events runs` lists those there are")
 
 
-def _found(reader: Reader, run: str) -> Iterator[tuple[RootRow, list[Closed]]]:
+def _closed_runs(reader: Reader, run: str) -> Iterator[tuple[RootRow, list[Closed]]]:
     rows = reader.find_run(run) or reader.find_roots(run)
     if len(rows) > 1 and any(row.root != run for row in rows):
         ids = "\n".join(f"  {row.root}  ({row.source} {row.namespace})" for row in rows[:20])
@@ -136,10 +144,10 @@ def _found(reader: Reader, run: str) -> Iterator[tuple[RootRow, list[Closed]]]:
 
 def only(roots: Iterable[Step], run_id: str) -> list[Step]:
     """The steps of one run (all its attempts) instead of the whole tree, wherever they hang in it."""
-    found: list[Step] = []
+    steps: list[Step] = []
     for step in roots:
-        found.extend([step] if step.run.id == run_id else only(step.children, run_id))
-    return found
+        steps.extend([step] if step.run.id == run_id else only(step.children, run_id))
+    return steps
 
 
 def _mark(root: Step) -> None:
@@ -214,7 +222,7 @@ def data(roots: Sequence[Step]) -> list[dict[str, Any]]:
 def _data(step: Step) -> dict[str, Any]:
     run = step.run
     queued_until = step.running or step.end
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "id": run.id,
         "kind": run.kind,
         "name": run.name,
@@ -230,8 +238,8 @@ def _data(step: Step) -> dict[str, Any]:
         },
     }
     if step.children:
-        found["children"] = [_data(child) for child in step.children]
-    return found
+        row["children"] = [_data(child) for child in step.children]
+    return row
 
 
 def _rfc3339(time: int) -> str:

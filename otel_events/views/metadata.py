@@ -145,10 +145,10 @@ class Recorded:
         return _task(runs, workflow_id, task_id)
 
     def get_status(self, workflow_id: str) -> str:
-        found = self._runs(workflow_id).get(workflow_id)
-        if not found:
+        attempts = self._runs(workflow_id).get(workflow_id)
+        if not attempts:
             raise RunNotFound(f"Workflow[id={workflow_id}] was referenced but doesn't exist.")
-        return _status(found[-1])
+        return _status(attempts[-1])
 
     def list_all(self, status_filter: Collection[str] | str | None = None) -> list[tuple[str, str]]:
         wanted = ray.statuses(status_filter)
@@ -168,12 +168,12 @@ class Recorded:
         rows = self._reader.find_run(workflow_id)
         if not workflow_id or not rows:
             return {}
-        row = max(rows, key=lambda one: (one.written, one.key))
+        row = max(rows, key=lambda candidate: (candidate.written, candidate.key))
         runs: dict[str, list[Closed]] = defaultdict(list)
-        for one in close_all(_events(self._reader, row))[0]:
-            runs[one.attempt.run.id].append(one)
+        for closed in close_all(_events(self._reader, row))[0]:
+            runs[closed.attempt.run.id].append(closed)
         for members in runs.values():
-            members.sort(key=lambda one: one.attempt.run.attempt)
+            members.sort(key=lambda closed: closed.attempt.run.attempt)
         own = runs.get(workflow_id)
         if own and not _is_workflow(own[0].attempt.run):
             return {}
@@ -228,16 +228,16 @@ def _task(runs: dict[str, list[Closed]], workflow_id: str, task_id: str) -> dict
 def _task_ids(runs: dict[str, list[Closed]], workflow_id: str) -> dict[str, str]:
     """Run id -> task id: Ray's own, else the name, numbered in the order in which runs of that name began."""
     counted: Counter[str] = Counter()
-    found: dict[str, str] = {}
+    ids: dict[str, str] = {}
     for run_id, members in sorted(runs.items(), key=lambda item: (item[1][0].attempt.start, item[0])):
         if run_id == workflow_id:
             continue
-        told = members[-1].attempt.attributes.get("ray.workflow.task_id")
+        own = members[-1].attempt.attributes.get("ray.workflow.task_id")
         run = members[-1].attempt.run
         name = run.name or run.workflow or run_id.rsplit("/", 1)[-1]
-        found[run_id] = str(told) if told else f"{name}_{counted[name]}" if counted[name] else name
-        counted[name] += not told
-    return found
+        ids[run_id] = str(own) if own else f"{name}_{counted[name]}" if counted[name] else name
+        counted[name] += not own
+    return ids
 
 
 def _status(last: Closed) -> str:
@@ -256,43 +256,43 @@ def _stats(last: Closed) -> dict[str, float]:
     return {"start_time": start / NANO} | ({"end_time": attempt.end / NANO} if last.outcome else {})
 
 
-def _options(told: Attributes) -> dict[str, Any]:
+def _options(attributes: Attributes) -> dict[str, Any]:
     return {
-        "task_type": told.get("ray.workflow.task_type", "FUNCTION"),
-        "max_retries": next((told[name] for name in MAX_RETRIES if name in told), None),
-        **{name: told.get(f"ray.workflow.{name}") for name in OPTIONS},
-        "ray_options": _mapping(told.get("ray.workflow.ray_options")),
+        "task_type": attributes.get("ray.workflow.task_type", "FUNCTION"),
+        "max_retries": next((attributes[name] for name in MAX_RETRIES if name in attributes), None),
+        **{name: attributes.get(f"ray.workflow.{name}") for name in OPTIONS},
+        "ray_options": _mapping(attributes.get("ray.workflow.ray_options")),
     }
 
 
 def _user_metadata(last: Closed) -> dict[str, Any]:
-    told, found = last.attempt.attributes, dict[str, Any]()
+    attributes, mapping = last.attempt.attributes, dict[str, Any]()
     for name in USER_TEXTS:
-        found |= _mapping(told.get(name))
-    for key, value in told.items():
-        prefix = next((one for one in USER_PREFIXES if key.startswith(one)), None)
+        mapping |= _mapping(attributes.get(name))
+    for key, value in attributes.items():
+        prefix = next((candidate for candidate in USER_PREFIXES if key.startswith(candidate)), None)
         if prefix:
-            found[key.removeprefix(prefix)] = value
+            mapping[key.removeprefix(prefix)] = value
         elif last.attempt.run.source in USER_SOURCES and not key.startswith(CODE):
-            found[key] = value
-    return found
+            mapping[key] = value
+    return mapping
 
 
 def _mapping(text: object) -> dict[str, Any]:
     """A mapping told as JSON; empty for what was cut or masked so that it is none."""
     try:
-        found = json.loads(text) if isinstance(text, str) else {}
+        value = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _refs(last: Closed, names: dict[str, str]) -> list[str]:
     attempt = last.attempt
     try:
-        told = json.loads(str(attempt.attributes.get("ray.workflow.refs", "")))
+        refs = json.loads(str(attempt.attributes.get("ray.workflow.refs", "")))
     except (ValueError, RecursionError):
-        told = None
-    if isinstance(told, list):
-        return [str(one) for one in told]
+        refs = None
+    if isinstance(refs, list):
+        return [str(ref) for ref in refs]
     return [names[link.id] for link in attempt.links if link.relation in UPSTREAM and link.id in names]

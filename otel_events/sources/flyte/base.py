@@ -135,9 +135,9 @@ def phase_of(number: int, phases: dict[int, tuple[str, str]], where: str) -> tup
     try:
         return phases[number]
     except KeyError:
-        told = "UNDEFINED" if not number else f"{number}, which is unknown"
-        known = ", ".join(row[0] for row in phases.values())
-        raise DecodeError(f"{where} is {told}; known: {known}; {UPGRADE}") from None
+        problem = "UNDEFINED" if not number else f"{number}, which is unknown"
+        words = ", ".join(row[0] for row in phases.values())
+        raise DecodeError(f"{where} is {problem}; known: {words}; {UPGRADE}") from None
 
 
 def name_part(value: str, where: str, forbidden: frozenset[str] = frozenset()) -> str:

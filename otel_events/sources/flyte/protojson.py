@@ -102,8 +102,8 @@ def _enum(field: Any) -> Convert:
     numbers = {name: value.number for name, value in field.enum_type.values_by_name.items()}
 
     def convert(value: Any) -> int:
-        known = numbers.get(value) if isinstance(value, str) else None
-        return _integer(value) if known is None else known
+        member = numbers.get(value) if isinstance(value, str) else None
+        return _integer(value) if member is None else member
 
     return convert
 
@@ -289,8 +289,8 @@ def _plain_item(field: Any, value: Any) -> Any:
     if field.message_type is not None:
         return plain(value)
     if field.enum_type is not None:
-        known = field.enum_type.values_by_number.get(value)
-        return known.name if known is not None else value
+        member = field.enum_type.values_by_number.get(value)
+        return member.name if member is not None else value
     return _plain_number(value) if isinstance(value, float) else value
 
 

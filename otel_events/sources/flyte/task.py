@@ -200,16 +200,16 @@ def _put_details(attributes: dict[str, Scalar], message: Any) -> None:
 
 def _reasons(change: PhaseChange, reasons: Any) -> Iterator[Log]:
     """A log for each reason, but for the one that says what ``change`` says at the time it says it."""
-    for number, told in enumerate(reasons):
+    for number, row in enumerate(reasons):
         time = change.time
-        if told.HasField("occurred_at"):
-            time = occurred(told.occurred_at, f"{EVENT}.reasons[{number}].occurred_at")
-        if told.reason and (told.reason, time) != (change.reason, change.time):
+        if row.HasField("occurred_at"):
+            time = occurred(row.occurred_at, f"{EVENT}.reasons[{number}].occurred_at")
+        if row.reason and (row.reason, time) != (change.reason, change.time):
             yield Log(
                 id=f"{change.id}:reason:{number}",
                 time=time,
                 run=change.run,
-                message=told.reason,
+                message=row.reason,
                 event_name="flyte.reason",
             )
 

@@ -197,9 +197,9 @@ def _logs(change: PhaseChange, logs: Any) -> Iterator[Report]:
         yield report
 
 
-def _cluster_events(change: PhaseChange, told: Any) -> Iterator[Log]:
+def _cluster_events(change: PhaseChange, cluster_events: Any) -> Iterator[Log]:
     """What Kubernetes said of the pod: a log each, at its own time."""
-    for number, event in enumerate(told):
+    for number, event in enumerate(cluster_events):
         time = change.time
         if event.HasField("occurred_at"):
             time = occurred(event.occurred_at, f"{EVENT}.cluster_events[{number}].occurred_at")

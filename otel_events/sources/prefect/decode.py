@@ -92,22 +92,22 @@ def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
 
 def _decode(record: _Record) -> list[AnyEvent]:
     if isinstance(record.event, _Event):
-        return [_one(record.event)]
+        return [_event_of(record.event)]
     if record.events is not UNSET:
-        return [_numbered(index, one) for index, one in enumerate(record.events)]
+        return [_numbered(index, event) for index, event in enumerate(record.events)]
     if record.task_runs is not UNSET or record.flow_runs is not UNSET:
         return list(snapshot(record.task_runs or {}, record.flow_runs or {}))
-    return [_one(record)]
+    return [_event_of(record)]
 
 
 def _numbered(index: int, event: _Event) -> AnyEvent:
     try:
-        return _one(event)
+        return _event_of(event)
     except DecodeError as error:
         raise DecodeError(f"events[{index}]: {error}") from error
 
 
-def _one(event: _Event | _Record) -> AnyEvent:
+def _event_of(event: _Event | _Record) -> AnyEvent:
     name, resource = event.event, event.resource
     own = resource.get(ID, "")
     if not (name and own and event.id and isinstance(name, str)):
@@ -169,45 +169,47 @@ def _run(own: str, where: Context, row: Family) -> Run:
 
 
 def _attributes(event: _Event | _Record, row: Family, where: Context, run: Run, payload: Any) -> dict[str, Scalar]:
-    found = {**where.attributes}
-    _add_runs(found, where, run, row)
+    attributes = {**where.attributes}
+    _add_runs(attributes, where, run, row)
     if event.follows:
-        found["prefect.follows"] = event.follows
+        attributes["prefect.follows"] = event.follows
     own = event.resource[ID]
     if not own.startswith(_RUNS):
-        found[f"prefect.{row.noun}.id"] = bare(own)
+        attributes[f"prefect.{row.noun}.id"] = bare(own)
     if event.resource.get(NAME):
-        found[f"prefect.{row.noun}.name"] = event.resource[NAME]
+        attributes[f"prefect.{row.noun}.name"] = event.resource[NAME]
     if row.open_labels:
         others = {key: value for key, value in event.resource.items() if key not in (ID, NAME)}
     else:
-        others = labels(found, event.resource)
+        others = labels(attributes, event.resource)
     if others:
-        found["prefect.labels"] = json_text(others)
-    _add_payload(found, row, payload)
-    return found
+        attributes["prefect.labels"] = json_text(others)
+    _add_payload(attributes, row, payload)
+    return attributes
 
 
-def _add_runs(found: dict[str, Scalar], where: Context, run: Run, row: Family) -> None:
+def _add_runs(attributes: dict[str, Scalar], where: Context, run: Run, row: Family) -> None:
     """Names of the run and of its flow run; the id of the other run that the roles name."""
     if where.flow_run_name and where.flow_run == run.root:
-        found["prefect.flow_run.name"] = where.flow_run_name
+        attributes["prefect.flow_run.name"] = where.flow_run_name
     if where.task_run_name and where.task_run == run.id:
-        found["prefect.task_run.name"] = where.task_run_name
+        attributes["prefect.task_run.name"] = where.task_run_name
     if where.task_run and where.task_run != run.id:
-        add_other_task(found, "prefect.launcher.task_run" if row.names_launcher else "prefect.context.task_run", where)
+        add_other_task(
+            attributes, "prefect.launcher.task_run" if row.names_launcher else "prefect.context.task_run", where
+        )
     if where.flow_run and where.flow_run != run.root:
-        found["prefect.context.flow_run.id"] = where.flow_run
+        attributes["prefect.context.flow_run.id"] = where.flow_run
 
 
-def _add_payload(found: dict[str, Scalar], row: Family, payload: Any) -> None:
+def _add_payload(attributes: dict[str, Scalar], row: Family, payload: Any) -> None:
     rest = payload
     if isinstance(payload, dict):
-        told = {key: value for key, value in payload.items() if row.open_labels or value not in _EMPTY}
-        rest = {key: value for key, value in told.items() if key not in row.keeps and key not in row.withholds}
-        found |= {f"prefect.{row.noun}.{key}": scalar(told[key]) for key in row.keeps if key in told}
+        values = {key: value for key, value in payload.items() if row.open_labels or value not in _EMPTY}
+        rest = {key: value for key, value in values.items() if key not in row.keeps and key not in row.withholds}
+        attributes |= {f"prefect.{row.noun}.{key}": scalar(values[key]) for key in row.keeps if key in values}
     if rest not in _EMPTY:
-        found["prefect.payload"] = json_text(rest)
+        attributes["prefect.payload"] = json_text(rest)
 
 
 def _launcher(run: Run, where: Context) -> tuple[Link, ...]:

@@ -26,7 +26,7 @@ TRACEPARENT = "__OTEL_TRACEPARENT"
 _CACHED_BYTES = 4096
 """Longest JSON of related resources that is remembered: all events of a flow run repeat it."""
 _RUN_ROLES = {"flow-run": FLOW_RUN, "task-run": TASK_RUN}
-_SMALL = {str(one): one for one in range(64)}  # nearly every run count
+_SMALL = {str(number): number for number in range(64)}  # nearly every run count
 _STRUCTURE = frozenset({ID, NAME, ROLE})
 _KIND = re.compile(r"prefect\.(?:docker\.container|kubernetes\.pod|ecs\.task|[a-z-]+)\.")
 
@@ -73,7 +73,7 @@ def scalar(value: Any) -> Scalar:
         return value
     if isinstance(value, bool | float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return value
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(element, str) for element in value):
         return ",".join(value)
     return json_text(value)
 
@@ -145,10 +145,10 @@ def _context(related: bytes) -> Context:
         attributes["prefect.tags"] = ",".join(sorted(tags))
     if others:
         attributes["prefect.related"] = json_text(others)
-    return _made(first, frozenset(tags), attributes)
+    return _new_context(first, frozenset(tags), attributes)
 
 
-def _made(first: dict[str, dict[str, str]], tags: frozenset[str], attributes: dict[str, Scalar]) -> Context:
+def _new_context(first: dict[str, dict[str, str]], tags: frozenset[str], attributes: dict[str, Scalar]) -> Context:
     flow_run, task_run, flow = (first.get(role, {}) for role in ("flow-run", "task-run", "flow"))
     return Context(
         flow_run.get(ID, "").removeprefix(FLOW_RUN),

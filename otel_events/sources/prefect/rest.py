@@ -144,7 +144,7 @@ def _subflow(child: str, dummy: TaskRunAnswer, time: int) -> Log:
         attributes["prefect.parent_task_run.key"] = dummy.task_key
     if dummy.flow_run_id:
         attributes["prefect.launcher.flow_run.id"] = dummy.flow_run_id
-    caller = next((one.id for one in (dummy.task_inputs or {}).get(PARENTS, ()) if one.id), "")
+    caller = next((task_input.id for task_input in (dummy.task_inputs or {}).get(PARENTS, ()) if task_input.id), "")
     if caller:
         attributes["prefect.launcher.task_run.id"] = caller
     run = Run(SOURCE, "workflow", child, "", child, attempt=0)
@@ -166,25 +166,25 @@ def _flow(flow: FlowRunAnswer, time: int) -> Log:
 
 
 def _attributes(answer: FlowRunAnswer | TaskRunAnswer, noun: str) -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {f"prefect.{noun}.name": answer.name or ""}
+    attributes: dict[str, Scalar] = {f"prefect.{noun}.name": answer.name or ""}
     for field, attribute in FACTS.items():
         value = getattr(answer, field, None)
         if value is not None:
-            found[attribute] = scalar(value)
+            attributes[attribute] = scalar(value)
     if answer.tags:
-        found["prefect.tags"] = ",".join(sorted(answer.tags))
+        attributes["prefect.tags"] = ",".join(sorted(answer.tags))
     policy = answer.empirical_policy or _Policy()
     if policy.retries is not None:
-        found["prefect.retries"] = scalar(policy.retries)
+        attributes["prefect.retries"] = scalar(policy.retries)
     if policy.retry_delay is not None:
-        found["prefect.retry_delay"] = scalar(policy.retry_delay)
+        attributes["prefect.retry_delay"] = scalar(policy.retry_delay)
     labels = dict(answer.labels or {})
     context = labels.pop(TRACEPARENT, None)
     if isinstance(context, str) and context:
-        found["traceparent"] = context
+        attributes["traceparent"] = context
     if labels:
-        found["prefect.run.labels"] = json_text(labels)
-    return found
+        attributes["prefect.run.labels"] = json_text(labels)
+    return attributes
 
 
 def _log(

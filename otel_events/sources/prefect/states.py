@@ -109,9 +109,9 @@ def state_event(
     Raises DecodeError where the payload is not that of a state event.
     """
     own = resource["prefect.resource.id"]
-    told = (part("payload", _payload, payload) if payload else None) or _Payload()
+    content = (part("payload", _payload, payload) if payload else None) or _Payload()
     if own.startswith(TASK_RUN):
-        run, links, attributes = _task(own[len(TASK_RUN) :], where, told.task_run or _TaskRun())
+        run, links, attributes = _task(own[len(TASK_RUN) :], where, content.task_run or _TaskRun())
     else:
         run, links, attributes = flow_run(own[len(FLOW_RUN) :], where), (), {**where.attributes}
         if where.task_run:
@@ -122,8 +122,8 @@ def state_event(
     if NAME in resource:
         attributes["prefect.task_run.name" if run.kind == "task" else "prefect.flow_run.name"] = resource[NAME]
     _add_labels(attributes, resource, occurred)
-    if told.validated_state:
-        _add_details(attributes, told.validated_state, run)
+    if content.validated_state:
+        _add_details(attributes, content.validated_state, run)
     message = resource.get("prefect.state-message", "")[:LONGEST]
     state = NAMED_STATES.get((kind, native)) or STATES.get(kind)
     if state is None or not state.phase:
@@ -141,7 +141,7 @@ def state_event(
         native=native,
         reason=message,
         error=_error(state, native, message) if state.error else None,
-        next_attempt=_next_attempt(kind, native, told.initial_state),
+        next_attempt=_next_attempt(kind, native, content.initial_state),
     )
 
 
@@ -192,19 +192,19 @@ def stable_name(task_key: str) -> str:
 
 def _links(inputs: dict[str, list[Input]], root: str) -> tuple[tuple[Link, ...], str]:
     """(links to the runs that the inputs came from, id of the task run that called this one or "")."""
-    found: dict[str, Link] = {}
+    links: dict[str, Link] = {}
     parent = ""
     for name, entries in inputs.items():
         for entry in entries:
             if not entry.id:
                 continue
             if entry.input_type == "flow_run":
-                found[entry.id] = Link("depends_on", entry.id, "workflow", entry.id)
+                links[entry.id] = Link("depends_on", entry.id, "workflow", entry.id)
             elif name != PARENTS:
-                found[entry.id] = Link("depends_on", entry.id, "task", root)
+                links[entry.id] = Link("depends_on", entry.id, "task", root)
             elif not parent:
                 parent = entry.id
-    return tuple(found.values()), parent
+    return tuple(links.values()), parent
 
 
 def _add_facts(attributes: dict[str, Scalar], task: _TaskRun) -> None:
@@ -303,5 +303,5 @@ def _next_attempt(kind: str, name: str, before: _Before | None) -> bool:
 def _error(state: State, native: str, message: str) -> Error | None:
     if not message and state.phase in ("pending", "running"):
         return None
-    told = _EXCEPTION.search(message) or _TIMEOUT.search(message)
-    return Error(told[1] if told else native, message, state.error)
+    match = _EXCEPTION.search(message) or _TIMEOUT.search(message)
+    return Error(match[1] if match else native, message, state.error)

@@ -352,7 +352,7 @@ def families_table() -> str:
     states += [(kind, name, row) for (kind, name), row in NAMED_STATES.items()]
     return "\n".join(
         (
-            _table(("state type", "state name", "phase", "error kind"), [_state_cells(*one) for one in states]),
+            _table(("state type", "state name", "phase", "error kind"), [_state_cells(*state) for state in states]),
             _table(
                 ("event", "becomes", "belongs to", "payload kept", "payload withheld"),
                 [_family_cells(row) for row in FAMILIES],
@@ -369,7 +369,7 @@ def _state_cells(kind: str, name: str, row: State) -> tuple[str, ...]:
 
 
 def _family_cells(row: Family) -> tuple[str, ...]:
-    kept = ", ".join(f"`prefect.{row.noun}.{key}`" for key in row.keeps)
+    shown = ", ".join(f"`prefect.{row.noun}.{key}`" for key in row.keeps)
     withheld = "; ".join(f"`{key}` ({why})" for key, why in row.withholds.items())
     other = "task-run" if row.prefers == "flow-run" else "flow-run"
     own = row.pattern.startswith(("prefect.flow-run.", "prefect.task-run."))
@@ -377,7 +377,7 @@ def _family_cells(row: Family) -> tuple[str, ...]:
     becomes = "report" if row.report else "log"
     if row.pattern in ("prefect.flow-run.*", "prefect.task-run.*"):
         becomes = "phase by its state, as the table above has it; log where it has none"
-    return f"`{row.pattern}`", becomes, owner, kept, withheld
+    return f"`{row.pattern}`", becomes, owner, shown, withheld
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

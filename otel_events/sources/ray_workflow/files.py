@@ -62,23 +62,23 @@ def open_storage(url: str) -> Files:
 def key(*parts: str) -> str | None:
     """The key of ids and names put together, as Ray does (``a//b`` is ``a/b``); None for one that would lead
     elsewhere: absolute, with ``..`` or ``.``, or with a NUL."""
-    found: list[str] = []
+    steps_of_all: list[str] = []
     for part in parts:
         steps = [step for step in part.split("/") if step]
         if part.startswith("/") or "\0" in part or not {".", ".."}.isdisjoint(steps):
             return None
-        found += steps
-    return "/".join(found)
+        steps_of_all += steps
+    return "/".join(steps_of_all)
 
 
 def read_json(files: Files, path: str) -> dict[str, Any]:
     """The object in a JSON file; empty where it is not there, not whole (Ray's writes are not atomic), or no object."""
     body = files.read(path)
     try:
-        found = json.loads(body) if body else None
+        content = json.loads(body) if body else None
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 class _Folder:
@@ -91,8 +91,8 @@ class _Folder:
             raise ConfigError(f"no storage of Ray workflows at {url}: name the folder given as ray.init(storage=...)")
 
     def _place(self, path: str) -> str | None:
-        found = os.path.realpath(os.path.join(self._root, path))
-        return found if found == self._root or found.startswith(self._root + os.sep) else None
+        place = os.path.realpath(os.path.join(self._root, path))
+        return place if place == self._root or place.startswith(self._root + os.sep) else None
 
     def names(self, key: str) -> list[str]:
         place = self._place(key)
@@ -136,8 +136,8 @@ def _regular(place: str) -> bytes | None:
 
 
 def unreadable(url: str, error: Exception) -> ConfigError:
-    told = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
-    return ConfigError(f"the storage {url} cannot be read ({told}): check its address, rights and the network")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+    return ConfigError(f"the storage {url} cannot be read ({reason}): check its address, rights and the network")
 
 
 class _Bucket:
@@ -161,12 +161,12 @@ class _Bucket:
     def names(self, key: str) -> list[str]:
         place = self._path(key)
         try:
-            found = self._files.ls(place, detail=False)
+            paths = self._files.ls(place, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except Exception as error:
             raise unreadable(self.url, error) from error
-        below = [path.rstrip("/") for path in found]
+        below = [path.rstrip("/") for path in paths]
         return sorted(path.rsplit("/", 1)[-1] for path in below if not path.endswith(place))
 
     def read(self, key: str) -> bytes | None:
@@ -190,12 +190,12 @@ class _Bucket:
     def walk(self, key: str) -> Iterator[tuple[str, int]]:
         top = self._path(key)
         try:
-            found = self._files.find(top, detail=True)
+            files = self._files.find(top, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return
         except Exception as error:
             raise unreadable(self.url, error) from error
-        for path, info in sorted(found.items()):
+        for path, info in sorted(files.items()):
             yield path[path.index(top) + len(top) + 1 :], _written(info)
 
 
@@ -205,14 +205,14 @@ WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 def _written(info: dict[str, Any]) -> int:
     for name in WRITTEN:
-        told = info.get(name)
-        if isinstance(told, str):
+        value = info.get(name)
+        if isinstance(value, str):
             try:
-                told = datetime.fromisoformat(told)
+                value = datetime.fromisoformat(value)
             except ValueError:
                 continue
-        if isinstance(told, datetime):
-            told = (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
-        if isinstance(told, int | float) and told > 0:
-            return int(told * 1_000_000_000)
+        if isinstance(value, datetime):
+            value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        if isinstance(value, int | float) and value > 0:
+            return int(value * 1_000_000_000)
     return 0

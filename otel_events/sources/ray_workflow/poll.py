@@ -285,8 +285,8 @@ def _explain(facts: Facts, tasks: list[TaskFacts]) -> None:
 
 
 def _claim(tasks: dict[str, TaskFacts], outputs: dict[str, str], main: str) -> set[str]:
-    """Set the parent of each continuation, which is the task that returned it. Returns the ids of the tasks of the tree:
-    those that the output needs, and those that its continuations need."""
+    """Set the parent of each continuation, which is the task that returned it. Returns the ids of all tasks of the
+    tree: those that the output needs, and those that its continuations need."""
     claimed: set[str] = set()
     creators = [("", main)]
     for creator, output in creators:
@@ -316,8 +316,8 @@ def _options(value: object) -> Options:
     return Options(**{k: v for k, v in fits.items() if type(v) is types.get(k, bool)})  # type: ignore[arg-type]  # checked here
 
 
-def _ray_options(value: object) -> str:
-    options = value.get("ray_options") if isinstance(value, dict) else None
+def _ray_options(task_options: object) -> str:
+    options = task_options.get("ray_options") if isinstance(task_options, dict) else None
     if not isinstance(options, dict):
         return ""
     return _text({name: "[left out]" if name in SECRET_OPTIONS else value for name, value in options.items()})

@@ -90,10 +90,10 @@ def _tree(message: Any) -> Span:
     top = _span(message)
     todo = [(top, message, 1)]
     while todo:
-        span, told, level = todo.pop()
+        span, source, level = todo.pop()
         if level > LEVELS:
             raise DecodeError(f"a span more than {LEVELS} levels deep: ask for it with a smaller depth")
-        for under in told.spans:
+        for under in source.spans:
             span.spans.append(_span(under))
             todo.append((span.spans[-1], under, level + 1))
     return top

@@ -51,21 +51,21 @@ def _end(span: Span) -> int:
 
 def _parts(steps: Sequence[Step], under: str) -> list[_Part]:
     """What the children of a run of kind ``under`` become, by time of start; ids that are taken are numbered."""
-    found: list[_Part] = []
+    parts: list[_Part] = []
     tasks: dict[str, list[Step]] = {}
     for step in steps:
         if step.run.kind == "task":
             tasks.setdefault(step.run.id, []).append(step)
         else:
-            found.append(_Part(_span(step, under), step.run.id))
+            parts.append(_Part(_span(step, under), step.run.id))
     for run, attempts in tasks.items():
         if under == "node" and len(tasks) == 1:
-            found.extend(_Part(_span(step, under), run) for step in attempts)
+            parts.extend(_Part(_span(step, under), run) for step in attempts)
         else:
-            found.append(_Part(_node(attempts), run))
-    found.sort(key=lambda part: (_start(part.span), _end(part.span)))
-    _number(found)
-    return found
+            parts.append(_Part(_node(attempts), run))
+    parts.sort(key=lambda part: (_start(part.span), _end(part.span)))
+    _number(parts)
+    return parts
 
 
 def _number(parts: Sequence[_Part]) -> None:
@@ -115,15 +115,15 @@ def _name(step: Step) -> str:
 
 def _pieces(step: Step, parts: Sequence[_Part]) -> list[tuple[str, int, int]]:
     """(operation, start, end) of the time that no part covers, in order; neighbours of one operation are one."""
-    found: list[tuple[str, int, int]] = []
+    pieces: list[tuple[str, int, int]] = []
     ends = [*(change.time for change in step.phases[1:]), step.end]
     for change, until in zip(step.phases, ends, strict=True):
         for start, end, between in _uncovered(change.time, until, parts):
             what = _what(step, change.phase, change.native, between)
-            if found and found[-1][0] == what and found[-1][2] == start:
-                start = found.pop()[1]
-            found.append((what, start, end))
-    return found
+            if pieces and pieces[-1][0] == what and pieces[-1][2] == start:
+                start = pieces.pop()[1]
+            pieces.append((what, start, end))
+    return pieces
 
 
 def _uncovered(start: int, end: int, parts: Sequence[_Part]) -> Iterator[tuple[int, int, tuple[str, str] | None]]:

@@ -68,17 +68,17 @@ def _moment(time: int, tz: tzinfo | None) -> datetime:
 
 
 def breakdown(spans: Iterable[Span]) -> dict[str, Any]:
-    """Seconds by operation of all that is below, and the same of each part. A part with the id of one before takes its
-    place, as in flytekit, and both count."""
+    """Seconds by operation, summed over all spans below, and the same of each part. When two parts have one id, the
+    later one is shown and both are counted, as in flytekit."""
     seconds: dict[str, float] = {}
     groups: dict[str, dict[str | int, Any]] = {kind: {} for kind in _GROUPS}
     for span in spans:
         if span.kind == "operation":
-            told = {str(span.id): span.seconds or 0.0}
+            own = {str(span.id): span.seconds or 0.0}
         else:
             part = breakdown(span.spans)
             groups.get(span.kind, {})[span.id] = part
-            told = part["breakdown"]
-        for operation, value in told.items():
+            own = part["breakdown"]
+        for operation, value in own.items():
             seconds[operation] = seconds[operation] + value if operation in seconds else value
     return {"breakdown": seconds} | {name: groups[kind] for kind, name in _GROUPS.items() if groups[kind]}

@@ -23,7 +23,7 @@ def dumped(data: Mapping[Any, Any]) -> str:
 
 
 def _events(data: Mapping[Any, Any]) -> Iterator[yaml.Event]:
-    known: Any = yaml.SafeDumper(StringIO())  # only what it knows of scalars is asked for
+    dumper: Any = yaml.SafeDumper(StringIO())  # only what it knows of scalars is asked for
     yield yaml.StreamStartEvent()
     yield yaml.DocumentStartEvent(explicit=False)
     yield _begin()
@@ -35,12 +35,12 @@ def _events(data: Mapping[Any, Any]) -> Iterator[yaml.Event]:
             yield yaml.MappingEndEvent()
             continue
         key, value = pair
-        yield _scalar(known, key)
+        yield _scalar(dumper, key)
         if isinstance(value, dict):
             yield _begin()
             todo.append(_sorted(value))
         else:
-            yield _scalar(known, value)
+            yield _scalar(dumper, value)
     yield yaml.DocumentEndEvent(explicit=False)
     yield yaml.StreamEndEvent()
 
@@ -53,8 +53,8 @@ def _sorted(data: Mapping[Any, Any]) -> Iterator[tuple[Scalar, Any]]:
     return iter(sorted(data.items(), key=lambda pair: (isinstance(pair[0], str), pair[0])))
 
 
-def _scalar(known: Any, value: Scalar) -> yaml.Event:
-    node = known.represent_data(value)
-    plain = known.resolve(ScalarNode, node.value, (True, False))
-    quoted = known.resolve(ScalarNode, node.value, (False, True))
+def _scalar(dumper: Any, value: Scalar) -> yaml.Event:
+    node = dumper.represent_data(value)
+    plain = dumper.resolve(ScalarNode, node.value, (True, False))
+    quoted = dumper.resolve(ScalarNode, node.value, (False, True))
     return yaml.ScalarEvent(None, node.tag, (node.tag == plain, node.tag == quoted), node.value, style=node.style)
