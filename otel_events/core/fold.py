@@ -14,7 +14,7 @@ from operator import attrgetter
 import msgspec
 
 from otel_events.model.declared import traits_of
-from otel_events.model.event import PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
+from otel_events.model.event import INTERNAL, PHASES, AnyEvent, Error, Link, Log, PhaseChange, Report, Run, Scalar, Stat
 from otel_events.model.traits import KindTraits, Traits, TraitsOf
 
 ILLEGAL: frozenset[tuple[str, str]] = frozenset(
@@ -26,8 +26,6 @@ DEADLINE_PROOF: frozenset[str] = frozenset({"failed", "crashed", "timed_out", "s
 """Outcomes of the parent that say: nobody aborted this run, so its abort was a deadline. Not of a parent task: an array
 that fails, or has enough successes, aborts what is left of its sub-tasks."""
 
-INTERNAL = "otel_events.internal"
-"""Attribute of a run that is the source's own machinery and nobody's work: it has no span and is in no metric."""
 
 RESERVED = ("traceparent", "otel_events.parent.traceparent", INTERNAL)
 """Attributes that are no facts to be shown: they carry a foreign trace context (the run's own, its parent's), or say

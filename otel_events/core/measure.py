@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from otel_events.core.fold import INTERNAL, Attempt
+from otel_events.core.fold import Attempt
 from otel_events.core.metrics import Metrics
 from otel_events.core.spans import NANO, Context
 from otel_events.core.traces import Closed
 from otel_events.model.declared import traits_of
-from otel_events.model.event import AnyEvent, Run, Stat
+from otel_events.model.event import INTERNAL, AnyEvent, Run, Stat
 from otel_events.model.telemetry import Exemplar
 
 INCOMPLETE = "incomplete"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from otel_events.core.fold import INTERNAL, Attempt, attempts, settled, with_workflow
+from otel_events.core.fold import Attempt, attempts, settled, with_workflow
 from otel_events.core.logs import log
 from otel_events.core.measure import count_attempt, count_event, count_run
 from otel_events.core.metrics import Metrics
@@ -21,7 +21,7 @@ from otel_events.gateway.unended import unended
 from otel_events.journal import Closing
 from otel_events.journal.pack import unpack
 from otel_events.model.declared import traits_of
-from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run, Stat
+from otel_events.model.event import INTERNAL, PHASES, AnyEvent, PhaseChange, Run, Stat
 from otel_events.model.identity import span_id
 from otel_events.model.telemetry import LogData
 from otel_events.otlp.fast import Logs, Spans

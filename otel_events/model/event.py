@@ -163,3 +163,6 @@ MOMENTS = "otel_events.moments"
 """Attribute of a phase change: moments of the attempt that become span events and nothing else, as JSON: a list of
 [name, time in ns, {attribute: scalar}]. Meant for small and frequent moments, because an event of its own is written to
 the journal and becomes a log."""
+
+INTERNAL = "otel_events.internal"
+"""Attribute of a run that is the source's own machinery and nobody's work: it has no span and is in no metric."""

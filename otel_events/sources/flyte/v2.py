@@ -66,7 +66,7 @@ _LOG = fields(("link_type", "flyte.log.link_type"), ("ready", "flyte.log.ready")
 @cache
 def _request() -> Any:
     try:
-        from flyteidl2.workflow import events_proxy_service_pb2
+        from flyteidl2.workflow import events_proxy_service_pb2  # optional: only records of Flyte 2 need it
     except ModuleNotFoundError as missing:
         raise DecodeError(
             f"a Flyte 2 record needs {missing.name}: pip install flyteidl2, then replay the dead letter"
@@ -198,7 +198,7 @@ def _logs(change: PhaseChange, logs: Any) -> Iterator[Report]:
 
 
 def _cluster_events(change: PhaseChange, cluster_events: Any) -> Iterator[Log]:
-    """What Kubernetes said of the pod: a log each, at its own time."""
+    """The Kubernetes events of the pod: a log each, at its own time."""
     for number, event in enumerate(cluster_events):
         time = change.time
         if event.HasField("occurred_at"):

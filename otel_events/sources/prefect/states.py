@@ -108,14 +108,8 @@ def state_event(
 
     Raises DecodeError where the payload is not that of a state event.
     """
-    own = resource["prefect.resource.id"]
     content = (part("payload", _payload, payload) if payload else None) or _Payload()
-    if own.startswith(TASK_RUN):
-        run, links, attributes = _task(own[len(TASK_RUN) :], where, content.task_run or _TaskRun())
-    else:
-        run, links, attributes = flow_run(own[len(FLOW_RUN) :], where), (), {**where.attributes}
-        if where.task_run:
-            add_other_task(attributes, "prefect.parent_task_run", where)
+    run, links, attributes = _run_of(resource["prefect.resource.id"], where, content)
     native = resource.get("prefect.state-name") or name[len(FLOW_RUN) :]
     kind = resource["prefect.state-type"]
     attributes["prefect.state.name"], attributes["prefect.state.type"] = native, kind
@@ -143,6 +137,16 @@ def state_event(
         error=_error(state, native, message) if state.error else None,
         next_attempt=_next_attempt(kind, native, content.initial_state),
     )
+
+
+def _run_of(own: str, where: Context, content: _Payload) -> tuple[Run, tuple[Link, ...], dict[str, Scalar]]:
+    """(run, its links, its attributes) of the resource id ``own``."""
+    if own.startswith(TASK_RUN):
+        return _task(own[len(TASK_RUN) :], where, content.task_run or _TaskRun())
+    attributes = {**where.attributes}
+    if where.task_run:
+        add_other_task(attributes, "prefect.parent_task_run", where)
+    return flow_run(own[len(FLOW_RUN) :], where), (), attributes
 
 
 def flow_run(run_id: str, where: Context) -> Run:
@@ -278,18 +282,19 @@ def _add_details(attributes: dict[str, Scalar], state: _Validated, run: Run) -> 
     if others:
         attributes["prefect.state.details"] = json_text(others)
     outer = state.state_details.get("traceparent")
-    # Before the run starts this is the caller's span; afterwards the run's own, which its labels tell too (s12).
+    # Before the run starts this is the span of its caller; afterwards its own, which its labels hold too.
     if isinstance(outer, str) and outer and "traceparent" not in attributes and _own_span(run) not in outer:
         attributes["otel_events.parent.traceparent"] = outer
 
 
 def _own_span(run: Run) -> str:
-    """Hex id of the run's span: the one at hand where our instrumentor is there and Prefect's own spans are not."""
+    """Hex id of the span that we give the run. Where our instrumentor runs and Prefect's own tracing does not, this is
+    the span in the run's traceparent, which must not become its own parent."""
     return span_id(run.source, run.namespace, run.id, 1, run.kind).hex()
 
 
 def _next_attempt(kind: str, name: str, before: _Before | None) -> bool:
-    """Whether this state begins another attempt (run-count does not tell: a pause raises it too)."""
+    """Whether this state begins another attempt. Prefect's run-count cannot be used: a pause raises it too."""
     if kind not in RESTARTS:
         return False
     after = before.type if before else None

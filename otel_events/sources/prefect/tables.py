@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from otel_events.model.event import ErrorKind, Scalar
+from otel_events.sources.markdown import table
 
 
 class State(msgspec.Struct, frozen=True):
@@ -352,12 +353,12 @@ def families_table() -> str:
     states += [(kind, name, row) for (kind, name), row in NAMED_STATES.items()]
     return "\n".join(
         (
-            _table(("state type", "state name", "phase", "error kind"), [_state_cells(*state) for state in states]),
-            _table(
+            table(("state type", "state name", "phase", "error kind"), [_state_cells(*state) for state in states]),
+            table(
                 ("event", "becomes", "belongs to", "payload kept", "payload withheld"),
                 [_family_cells(row) for row in FAMILIES],
             ),
-            _table(("not put out", "why"), list(WITHHELD)),
+            table(("not put out", "why"), list(WITHHELD)),
         )
     )
 
@@ -378,8 +379,3 @@ def _family_cells(row: Family) -> tuple[str, ...]:
     if row.pattern in ("prefect.flow-run.*", "prefect.task-run.*"):
         becomes = "phase by its state, as the table above has it; log where it has none"
     return f"`{row.pattern}`", becomes, owner, shown, withheld
-
-
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [heads, ("---",) * len(heads), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in line) + " |\n" for line in lines)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from otel_events.core.fold import INTERNAL
-from otel_events.model.event import AnyEvent, Error, Log, PhaseChange, Run
+from otel_events.model.event import INTERNAL, AnyEvent, Error, Log, PhaseChange, Run
 from otel_events.sources.ray.fields import (
     LONGEST,
     MANY,
@@ -94,18 +93,7 @@ def actor_definition(raw: RayEvent, body: ActorDefinition) -> Iterator[AnyEvent]
     """An actor was defined: it is pending. Ray's own actors are marked as internal, and so is the dashboard's job that
     carries out submitted jobs: these have no spans and do not count as runs."""
     run = actor_run(raw.session_name, hexadecimal(body.actor_id), body.class_name[:NAME_LENGTH])
-    attributes: Attributes = {"ray.actor.id": run.id}
-    put(attributes, "ray.actor.name", body.name[:NAME_LENGTH])
-    put(attributes, "ray.actor.namespace", body.ray_namespace[:NAME_LENGTH])
-    put(attributes, "ray.actor.detached", body.is_detached)
-    group = hexadecimal(body.placement_group_id)
-    put(attributes, "ray.placement_group.id", group if is_set(group) else "")
-    if body.required_resources:
-        attributes["ray.resources"] = json_text(body.required_resources)
-    if body.label_selector:
-        attributes["ray.label_selector"] = json_text(body.label_selector)
-    put(attributes, "ray.call_site", plain(body.call_site))
-    put(attributes, "ray.runtime_env", runtime_env(body.serialized_runtime_env))
+    attributes = _actor_attributes(run, body)
     time = nanoseconds(raw.timestamp)
     if _is_internal(body):
         attributes[INTERNAL] = True
@@ -121,6 +109,22 @@ def actor_definition(raw: RayEvent, body: ActorDefinition) -> Iterator[AnyEvent]
             message="a job of Ray's own, which carries out submitted jobs",
             event_name="ray.job.internal",
         )
+
+
+def _actor_attributes(run: Run, body: ActorDefinition) -> Attributes:
+    attributes: Attributes = {"ray.actor.id": run.id}
+    put(attributes, "ray.actor.name", body.name[:NAME_LENGTH])
+    put(attributes, "ray.actor.namespace", body.ray_namespace[:NAME_LENGTH])
+    put(attributes, "ray.actor.detached", body.is_detached)
+    group = hexadecimal(body.placement_group_id)
+    put(attributes, "ray.placement_group.id", group if is_set(group) else "")
+    if body.required_resources:
+        attributes["ray.resources"] = json_text(body.required_resources)
+    if body.label_selector:
+        attributes["ray.label_selector"] = json_text(body.label_selector)
+    put(attributes, "ray.call_site", plain(body.call_site))
+    put(attributes, "ray.runtime_env", runtime_env(body.serialized_runtime_env))
+    return attributes
 
 
 def _is_internal(body: ActorDefinition) -> bool:

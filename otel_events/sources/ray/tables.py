@@ -6,6 +6,7 @@ Enumerations as of Ray 2.60 (src/ray/protobuf/common.proto, gcs.proto, events_*.
 from __future__ import annotations
 
 from otel_events.model.event import ErrorKind
+from otel_events.sources.markdown import code, table
 
 End = tuple[str, ErrorKind]
 """(outcome, who is to blame)."""
@@ -151,39 +152,31 @@ def tables() -> str:
     return "\n".join(
         (
             "How to switch the export on, and which id is whose: [ray.md](ray.md).\n",
-            _table(("state of a task", "phase"), [(k, _code(v) or "-") for k, v in TASK_STATES.items()]),
-            _table(
+            table(("state of a task", "phase"), [(k, code(v) or "-") for k, v in TASK_STATES.items()]),
+            table(
                 ("error type of a FAILED task", "outcome", "error kind"),
-                [(k, _code(phase), kind or "-") for k, (phase, kind) in ERROR_TYPES.items()],
+                [(k, code(phase), kind or "-") for k, (phase, kind) in ERROR_TYPES.items()],
             ),
             "FINISHED of a task whose profile event shows KeyboardInterrupt is `cancelled`, and so is an application\n"
             "error that says of the task itself that it was cancelled. Without profile events a plain `ray.cancel` of\n"
             "a running task cannot be told from success: `ray.cancel.knowable` is then false.\n",
-            _table(
+            table(
                 ("state of", "word", "phase"),
                 [
-                    *(("a job", k, _code(v)) for k, v in JOB_STATES.items()),
-                    *(("an actor", k, _code(v)) for k, v in ACTOR_STATES.items()),
-                    *(("a node", k, _code(v)) for k, v in NODE_STATES.items()),
+                    *(("a job", k, code(v)) for k, v in JOB_STATES.items()),
+                    *(("an actor", k, code(v)) for k, v in ACTOR_STATES.items()),
+                    *(("a node", k, code(v)) for k, v in NODE_STATES.items()),
                 ],
             ),
-            _table(
+            table(
                 ("DEAD because of", "outcome", "error kind"),
                 [
-                    *((k, _code(phase), kind or "-") for k, (phase, kind) in DEATHS.items()),
-                    *((f"text: {k}", _code(phase), kind or "-") for k, (phase, kind) in DEATH_TEXTS),
-                    *((k, _code(phase), kind or "-") for k, (_, (phase, kind)) in DEATH_CONTEXTS.items()),
-                    *((f"node: {k}", _code(phase), kind or "-") for k, (phase, kind) in NODE_DEATHS.items()),
+                    *((k, code(phase), kind or "-") for k, (phase, kind) in DEATHS.items()),
+                    *((f"text: {k}", code(phase), kind or "-") for k, (phase, kind) in DEATH_TEXTS),
+                    *((k, code(phase), kind or "-") for k, (_, (phase, kind)) in DEATH_CONTEXTS.items()),
+                    *((f"node: {k}", code(phase), kind or "-") for k, (phase, kind) in NODE_DEATHS.items()),
                 ],
             ),
-            _table(("not put out", "why"), WITHHELD),
+            table(("not put out", "why"), WITHHELD),
         )
     )
-
-
-def _code(word: str) -> str:
-    return word and f"`{word}`"
-
-
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]] | tuple[tuple[str, ...], ...]) -> str:
-    return "".join("| " + " | ".join(row) + " |\n" for row in (heads, ("---",) * len(heads), *rows))

@@ -60,8 +60,12 @@ def open_storage(url: str) -> Files:
 
 
 def key(*parts: str) -> str | None:
-    """The key of ids and names put together, as Ray does (``a//b`` is ``a/b``); None for one that would lead
-    elsewhere: absolute, with ``..`` or ``.``, or with a NUL."""
+    """The key made of ids and names, joined as Ray does it (``a//b`` is ``a/b``); None for a key that could lead out of
+    the storage: absolute, with ``..`` or ``.``, or with a NUL.
+
+    >>> key("trip", "tasks", "a//b"), key("../other")
+    ('trip/tasks/a/b', None)
+    """
     steps_of_all: list[str] = []
     for part in parts:
         steps = [step for step in part.split("/") if step]
@@ -72,7 +76,8 @@ def key(*parts: str) -> str | None:
 
 
 def read_json(files: Files, path: str) -> dict[str, Any]:
-    """The object in a JSON file; empty where it is not there, not whole (Ray's writes are not atomic), or no object."""
+    """The object in a JSON file; empty where there is no file, or no whole object in it (Ray's writes are not
+    atomic)."""
     body = files.read(path)
     try:
         content = json.loads(body) if body else None
@@ -141,12 +146,12 @@ def unreadable(url: str, error: Exception) -> ConfigError:
 
 
 class _Bucket:
-    """A storage that fsspec reads. What its file system raises for any other reason than a missing file is told."""
+    """A storage that fsspec reads. Every error of its file system but a missing file becomes a ConfigError."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            import fsspec
+            import fsspec  # optional: only a storage with a URL needs it
         except ModuleNotFoundError:
             raise ConfigError(f"{url} needs fsspec: pip install 'otel-events[ray]', and fsspec's own for it") from None
         try:
@@ -200,7 +205,7 @@ class _Bucket:
 
 
 WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")
-"""Where fsspec's file systems tell when a file was last written: local and sftp, s3, azure, gcs, memory."""
+"""Keys of the time of the last write in fsspec's file systems: local and sftp, s3, azure, gcs, memory."""
 
 
 def _written(info: dict[str, Any]) -> int:
