@@ -9,9 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from otel_events.core.attributes import NANO, NOT_ON_SPANS, TABLES, Tables, is_failure
-from otel_events.core.fold import INTERNAL, Attempt
+from otel_events.core.fold import Attempt
 from otel_events.model import telemetry
-from otel_events.model.event import MOMENTS, PHASES, Link, PhaseChange, Run
+from otel_events.model.event import INTERNAL, MOMENTS, PHASES, Link, PhaseChange, Run
 from otel_events.model.identity import is_sampled, parse_traceparent, span_id, trace_id
 from otel_events.model.telemetry import Attributes, SpanData, SpanEvent, SpanLink
 

@@ -1,4 +1,4 @@
-"""The journal's writer: what is appended is on disk, once, before ``append`` returns.
+"""The writer of the journal: when ``append`` returns, the new events are on disk, each of them once.
 
 A commit is one SQLite transaction: the new events by root, the closings that the fold decided, dead letters, cursors.
 One row for each root of a commit, not one for each event, is what makes it fast: the rows, their index and the pages
@@ -67,7 +67,7 @@ class Journal(Reader):
     ) -> None:
         super().__init__(path, db, clock)
         self.opened = opened
-        """What was found at open: whether a damaged or foreign file was moved aside, and what was kept of it."""
+        """The result of opening: whether a damaged or foreign file was moved aside, and what was recovered from it."""
         self._lock = lock
         self._keys = Keys()
         self._root_cache = Roots(db, seen_limit)
@@ -91,7 +91,7 @@ class Journal(Reader):
         clock: Callable[[], int] = time.time_ns,
         seen_limit: int = 1_000_000,
     ) -> Journal:
-        """The writer of that file, made where there is none; ``opened`` tells what was repaired.
+        """Open the file for writing, or create it; ``opened`` says what was repaired.
 
         ``max_bytes``, ``max_age_ns``: what ``trim`` keeps. ``durability``: "full" survives loss of power, "normal" the
         death of the process (loss of power may take the last commits, no more), "off" neither. ``seen_limit``: marks
@@ -131,7 +131,7 @@ class Journal(Reader):
         return self
 
     def close(self) -> None:
-        """Write what is pending, let the next writer in; any number of times."""
+        """Write what is pending and release the lock. May be called more than once."""
         if self._lock is None:
             return
         try:
@@ -195,7 +195,7 @@ class Journal(Reader):
         done: Collection[bytes] = (),
         dedupe: bool = True,
     ) -> Commit:
-        """Keep what is new of ``events``, each with its record, and the closings of roots, as one commit on disk.
+        """Write the new ones of ``events``, each with its record, and the closings of roots, in one commit.
 
         An exact repeat is dropped; the same id with other content is kept, the fold picks one. ``done`` names roots
         with nothing open any more; a new event opens its root again, also in this commit. ``dedupe=False`` keeps
@@ -211,7 +211,8 @@ class Journal(Reader):
             raise
 
     def trim(self, now_ns: int) -> Trimmed:
-        """Drop what the limits no longer allow, a bounded step each call: see retain.py. ``now_ns``: the clock's."""
+        """Drop what exceeds the limits, in a bounded step for each call (see retain.py). ``now_ns``: time of the
+        clock."""
         self._writable()
         with schema.journal_errors(self.path, "trim"):
             trimmed = self._retention.trim(self.sent_seq, now_ns)
@@ -269,7 +270,8 @@ class Journal(Reader):
     def _of_events(
         self, keys: Sequence[bytes], runs: Iterable[Run], closings: Mapping[bytes, Sequence[Closing]], dedupe: bool
     ) -> dict[bytes, Part]:
-        """An empty part for each root; roots that are not known yet are those of the runs."""
+        """An empty part for each root. A root that the journal does not have yet is added, with the names of its
+        run."""
         cached, parts = self._root_cache, dict[bytes, Part]()
         roots = cached.load(keys)
         for key, run in zip(keys, runs, strict=True):
@@ -285,7 +287,7 @@ class Journal(Reader):
         return parts
 
     def _commit(self, seq: int, parts: Sequence[Part], done: Collection[bytes], doing: str) -> None:
-        """One transaction, tried again once after the WAL has been emptied if the disk is full."""
+        """Commit in one transaction. If the disk is full, the WAL is emptied and the commit tried once more."""
         try:
             with schema.journal_errors(self.path, doing):
                 work = self._work(seq, parts, done)

@@ -1,4 +1,5 @@
-"""One writer for one file: an advisory lock beside it, which says who holds it and which readers never ask for."""
+"""The lock that lets one writer at a time into a journal: an advisory lock on a file beside it, which names the
+holder. Readers do not take it."""
 
 from __future__ import annotations
 

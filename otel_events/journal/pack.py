@@ -33,7 +33,7 @@ _CRC = 4
 
 
 class UnreadableError(ValueError):
-    """Bytes of a chunk that are not what was written: wrong checksum, or not of a form that this version knows."""
+    """The bytes of a chunk are damaged, or of a form that this version cannot read."""
 
 
 class Closing(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -48,7 +48,7 @@ class Closing(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """What one commit added to one root. ``records`` is empty where reading them was not asked for."""
+    """What one commit added to one root. ``records`` is empty if the reader left them out."""
 
     seq: int
     key: bytes
@@ -135,7 +135,7 @@ def pack(event: AnyEvent) -> bytes:
 
 
 def unpack(run: Run, packed: bytes) -> AnyEvent:
-    """The event that ``pack`` made the bytes of, as one of ``run``."""
+    """The event of these bytes, as ``pack`` made them; its run is ``run``."""
     row = _decode(packed)
     make: Callable[[Run, Row], AnyEvent] = _EVENTS[row[0]]
     return make(run, row)
@@ -279,7 +279,7 @@ def seal_chunk(
 def _run_row(run: Run, head: tuple[str, str, str]) -> Row:
     row = (run.kind, run.id, run.name, run.parent, run.attempt, run.workflow, run.parent_kind)
     own = (run.source, run.namespace, run.root)
-    # Two spellings of one root can share a key (a Flyte 2 trace id holds no namespace): each keeps its own.
+    # Two roots that differ in spelling can share a key (a Flyte 2 trace id holds no namespace): each has its own names.
     return row if own == head else row + own
 
 
@@ -304,7 +304,7 @@ class Opened(msgspec.Struct, frozen=True):
         return [unpack(runs[at], packed) for at, packed in zip(self.index, self.packed, strict=True)]
 
     def marks(self) -> list[int]:
-        """What the events are recognised by when they come again (see ``marks``)."""
+        """The marks of the events, by which repeats are recognized (see ``marks``)."""
         hashes = list(map(hash, self.runs))
         return marks([hashes[at] for at in self.index], self.packed)
 
@@ -355,7 +355,7 @@ def read_chunk(seq: int, body: bytes, records: bytes | None = None) -> Chunk:
 
 
 def seal_records(records: Sequence[bytes | None]) -> bytearray | None:
-    """The source records of a chunk's events, each kept once where neighbours share it; None where there are none."""
+    """The source records of the events of a chunk, a record once where neighbours share it; None without records."""
     distinct: list[bytes] = []
     index: list[int] = []
     last: bytes | None = None
@@ -368,6 +368,6 @@ def seal_records(records: Sequence[bytes | None]) -> bytearray | None:
 
 
 def open_records(sealed: bytes) -> list[bytes | None]:
-    """What ``seal_records`` took."""
+    """The records that ``seal_records`` was given."""
     distinct, index = unseal(sealed)
     return [None if at < 0 else distinct[at] for at in index]

@@ -41,7 +41,7 @@ class Part(msgspec.Struct, gc=False):
 
 
 class Place(msgspec.Struct, gc=False):
-    """Where the events of a run go: the part, and its place there, -1 until an event of it is kept."""
+    """Where the events of a run go: the part, and the place of the run in it, -1 until it has a new event."""
 
     part: Part
     run: Run

@@ -1,4 +1,4 @@
-"""Which file the journal is, where none is named outright."""
+"""The path of the journal where the caller names none."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """What a journal tells. Not for several threads at once: each opens its own. Errors of the file: JournalError."""
+    """Reads a journal. A reader belongs to one thread; each thread opens its own. Errors of the file are
+    JournalErrors."""
 
     def __init__(self, path: Path, db: sqlite3.Connection, clock: Callable[[], int] = time.time_ns) -> None:
         self.path = path
@@ -114,11 +115,11 @@ class Reader:
 
     @property
     def sent_seq(self) -> int:
-        """Telemetry of all commits up to this one is acknowledged by the collector."""
+        """Number of the commit up to which the collector has acknowledged all telemetry."""
         return int.from_bytes(self.get("sent_seq") or b"", "big")
 
     def get(self, name: str) -> bytes | None:
-        """A cursor or other small value kept beside the events."""
+        """A cursor or other small value that is stored beside the events."""
         rows = self._rows("SELECT value FROM meta WHERE name = ?", name)
         try:
             return unguard(rows[0][0]) if rows else None

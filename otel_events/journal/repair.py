@@ -29,15 +29,15 @@ _SMALLEST = 512
 _MOST_COMMITS = 1 << 40
 """Numbers beyond this are damage."""
 _MOST_BETWEEN = 1_000_000
-"""Chunks that are looked for one by one between two damaged pages."""
+"""Chunks that are tried one by one between two damaged pages."""
 _ENVIRONMENT = (schema.BUSY, schema.LOCKED, schema.NO_MEMORY, schema.IO_ERROR, schema.FULL, schema.CANT_OPEN)
 """Errors that say something of the machine, not of the file: they are raised, nothing is moved."""
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What reading a damaged file raises; the second where SQLite's message quotes the damage."""
+"""Errors of reading a damaged file; the second is raised where SQLite's message quotes damaged text."""
 
 
 class OpenReport(msgspec.Struct, frozen=True):
-    """What opening found. ``lost``: events known to be gone; None where that cannot be known."""
+    """The result of opening. ``lost``: number of events that are lost; None where it cannot be determined."""
 
     quarantined: Path | None = None
     salvaged_events: int = 0
@@ -125,7 +125,7 @@ def _fault(path: Path, db: sqlite3.Connection) -> str:
         )
     if not 0 < version <= schema.VERSION:
         return f"impossible journal version {version}"
-    # A damaged header can make SQLite take the file for read-only; that this user may write it is known by now.
+    # A damaged header can make SQLite open the file read-only. Opening for writing has succeeded, so it is damage.
     db.execute("BEGIN IMMEDIATE")
     db.execute(f"PRAGMA user_version = {version}")
     db.execute("ROLLBACK")
@@ -184,7 +184,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _salvage(damaged: Path, new: sqlite3.Connection, now: int) -> tuple[int, int | None]:
-    """Copy what can be read; (events kept, events lost or None)."""
+    """Copy what can be read; (events copied, events lost or None)."""
     try:
         old = schema.connect(damaged, "rw", damaged=True)
     except _DAMAGE:
@@ -206,7 +206,7 @@ def _expected(old_counters: bytes | None) -> int | None:
 
 
 class _Salvaged:
-    """The new journal while the readable rows of an old one go in."""
+    """Copies the readable rows of an old journal into a new one."""
 
     def __init__(self, new: sqlite3.Connection, now: int) -> None:
         self.events = 0
@@ -253,7 +253,7 @@ class _Salvaged:
             self.events += len(times)
 
     def _insert(self, table: str, row: tuple[Any, ...]) -> bool:
-        """Whether the row went in: not one that is there, nor one with a value of another type."""
+        """Insert a row; False for a row that is there already, or one with a value of the wrong type."""
         marks = ", ".join("?" * len(row))
         sql = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"  # noqa: S608 - constants
         return self._new.execute(sql, row).rowcount == 1
@@ -270,7 +270,7 @@ class _Salvaged:
                 self._insert("meta", (name, value))
 
     def _batches(self, old: sqlite3.Connection) -> None:
-        """Times of commits. The newest number has to be known: a number must not come twice."""
+        """Copy the times of commits. The newest number is needed, because no number may be used twice."""
         for seq, time in _rows(old, "batch", "seq, time"):
             if 0 < seq < _MOST_COMMITS:
                 self._insert("batch", (seq, time))

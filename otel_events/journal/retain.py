@@ -1,4 +1,4 @@
-"""What the journal lets go: by age, then by bytes, whole roots, what was sent before what was not, counted by reason.
+"""The retention of the journal: drops whole roots, by age, then by bytes, sent ones first, and counts them by reason.
 
     retention            not open, its telemetry acknowledged, and older than ``max_age_ns`` or over ``max_bytes``
     disk_full            the same, let go before its time because the disk is full
@@ -29,7 +29,7 @@ RESERVE_BYTES = 16 << 20
 """Less on a small disk: an eighth of it."""
 _WAL_SHARE = 4
 STEP = 2_000
-"""Chunks that one call drops at most."""
+"""Most chunks that one call drops."""
 _SMALL_STEP = 32
 _READERS_MS = 500
 _HEADROOM = 4 << 20
@@ -43,7 +43,7 @@ class Limits(NamedTuple):
 
 
 class Trimmed(msgspec.Struct):
-    """What one ``trim`` let go. ``bytes``: pages freed. ``more``: another call has more to do."""
+    """The result of one ``trim``. ``bytes``: size of the freed pages. ``more``: another call would drop more."""
 
     events: int = 0
     by_reason: dict[str, int] = {}
@@ -209,7 +209,7 @@ class Retention:
         return None if row is None else (row, "journal_full_unsent")
 
     def _doom(self, root: tuple[int, bytes, int, int], reason: str, sums: Counters, trimmed: Trimmed) -> None:
-        """From here on nobody sees the root; its chunks go with this step and the next ones."""
+        """Hide a root from readers; its chunks are deleted by this step and the next ones."""
         id_, key, events, is_open = root
         self._db.execute("UPDATE root SET key = NULL, open = -1 WHERE id = ?", (id_,))
         sums.roots -= 1
@@ -220,7 +220,7 @@ class Retention:
         trimmed.by_reason[reason] = trimmed.by_reason.get(reason, 0) + events
 
     def _sweep(self, budget: int) -> int:
-        """Delete chunks of doomed roots; what is left of the budget."""
+        """Delete chunks of hidden roots; returns the rest of the budget."""
         while budget > 0:
             doomed = self._db.execute("SELECT id FROM root WHERE key IS NULL LIMIT 1").fetchone()
             if doomed is None:

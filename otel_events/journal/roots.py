@@ -1,4 +1,5 @@
-"""What the writer remembers of each root: its row, and the marks of its events, by which repeats are known."""
+"""The roots in the memory of the writer: the row of each, and the marks of its events, by which repeats are
+recognized."""
 
 from __future__ import annotations
 
@@ -163,7 +164,7 @@ class Roots:
                 self._count_off(root)
 
     def clear(self) -> None:
-        """Forget all: a commit failed, so what is remembered may not be what is on disk."""
+        """Forget all roots: after a failed commit memory and disk may differ."""
         self._roots.clear()
         self._marks = 0
 

@@ -1,4 +1,4 @@
-"""The journal's file: its tables, how they are upgraded, and how SQLite's errors are told.
+"""The file of the journal: its tables, their upgrades, and the messages for SQLite's errors.
 
 One row of ``chunk`` is what one commit added to one root; its id is ``seq << 20 | place in the commit``, so the order
 of ids is the order of commits. ``root.id`` numbers roots as they come: the index of chunks is dense where it grows. A
@@ -34,7 +34,7 @@ from otel_events.model.errors import JournalError
 Durability = Literal["full", "normal", "off"]
 
 APPLICATION_ID = 0x4F54454A
-"""``PRAGMA application_id``: OTEJ in ASCII; tells our files from other SQLite files."""
+"""``PRAGMA application_id``: OTEJ in ASCII; distinguishes our files from other SQLite files."""
 PLACE_BITS = 20
 """Roots that one commit can hold: 2 to this."""
 PAGE_SIZE = 8192
@@ -43,7 +43,7 @@ _CACHE_KIB = 8192
 
 
 def _typed(**columns: str) -> str:
-    """Columns that hold one type each. The check at open holds them to it, so a damaged row is no surprise later."""
+    """Columns of one type each. The check at open enforces the types, so that a damaged row is detected there."""
     return ", ".join(f"{name} {of.upper()} NOT NULL CHECK(typeof({name}) = '{of}')" for name, of in columns.items())
 
 
@@ -80,7 +80,7 @@ _NEXT: dict[int, str] = {
 
 
 def explain(path: Path, doing: str, error: sqlite3.Error) -> JournalError:
-    """The error as ours: what was being done, with which file, what SQLite said, what to do."""
+    """A JournalError that names the operation, the file, SQLite's message and the next step."""
     step = _NEXT.get(code(error), "if it comes again, keep the file and report it")
     return JournalError(f"cannot {doing} {path}: {error}; {step}")
 

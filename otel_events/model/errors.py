@@ -7,7 +7,7 @@ from typing import Any
 
 
 class OtelEventsError(Exception):
-    """Base of all; catch this one to catch every error of ours."""
+    """Base of every error that we raise."""
 
 
 class DecodeError(OtelEventsError, ValueError):
@@ -28,7 +28,7 @@ class ConfigError(OtelEventsError, ValueError):
 
 
 class SourceError(OtelEventsError):
-    """A source that is asked (a dashboard, an API) did not answer as it should; the message names it and what to do."""
+    """A dashboard or API that we poll gave no usable answer; the message names it and the next step."""
 
 
 class JournalError(OtelEventsError):
@@ -40,7 +40,7 @@ class StoreError(OtelEventsError):
 
 
 class ExportError(OtelEventsError):
-    """Telemetry was not taken by the endpoint; the message names the endpoint, its answer and what happens next."""
+    """The endpoint did not accept telemetry; the message names the endpoint, its answer and what happens next."""
 
 
 class RunNotFound(OtelEventsError, LookupError):

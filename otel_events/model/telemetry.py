@@ -1,4 +1,4 @@
-"""Telemetry as plain data, ready to be encoded: what spans.py, logs.py and metrics.py make and otlp/ sends.
+"""Telemetry as plain data, ready to be encoded: the output of core/, which otlp/ sends.
 
 Ids are raw bytes (16 and 8), times are nanoseconds since the epoch (UTC), attributes are flat dicts of scalars.
 """

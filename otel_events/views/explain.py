@@ -1,8 +1,8 @@
-"""Where the time of a run went: its tree with time queued, running and idle, and the critical path; as text or data.
+"""The time of a run: its tree with time queued, running and idle, and the critical path, as text or data.
 
 The text has the columns of flytekit's ``FlyteExecutionSpan.explain()``: operation, start, end, duration, entity, one
-row an operation, two spaces a level. Times are UTC. A ``*`` marks what is on the critical path: what must get faster
-for the run to end sooner.
+row an operation, two spaces a level. Times are UTC. A ``*`` marks the critical path:
+the attempts that have to become faster for the run to end sooner.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HEADER = "{:25s}{:25s}{:25s} {:>8s}    {:s}"
 ROW = "{:25s}{:25s}{:25s} {:7.2f}s    {:s}"
 WIDTH = 140
 LEVELS = 100
-"""Depth of a tree, as that of a protobuf message: what is deeper hangs at the last level, so that no depth of foreign
-runs is more than the stack or the page can take."""
+"""Deepest level of a tree, as of a protobuf message. Deeper attempts are put at the last level, so that foreign runs
+cannot exhaust the stack or break the page."""
 
 
 class Step(msgspec.Struct):
-    """One attempt in the tree. Times in ns since the epoch; ``idle`` is what no child covers while it ran."""
+    """One attempt in the tree. Times in ns since the epoch; ``idle`` is the running time that no child covers."""
 
     run: Run
     outcome: str
@@ -47,8 +47,8 @@ class Step(msgspec.Struct):
 
 
 def tree(closed: Sequence[Closed]) -> list[Step]:
-    """The roots of the tree, each attempt under the attempt of its parent that its span names, by time of start. What
-    hangs under itself, however far around, is a root: everything given is in the tree."""
+    """The roots of the tree, by time of start. Each attempt is below the attempt that its parent span id names; one
+    that would be below itself is a root, so that every attempt is in the tree."""
     steps = [_step(attempt) for attempt in closed]
     by_span: dict[bytes, int] = {}
     for number, attempt in enumerate(closed):
@@ -65,7 +65,7 @@ def tree(closed: Sequence[Closed]) -> list[Step]:
 
 
 def _placed(parents: list[int]) -> list[int]:
-    """The same parents (index, -1 for none) without circles (the first of one has none) and not over LEVELS deep."""
+    """The parents (index, -1 for none) without circles, whose first member becomes a root, and at most LEVELS deep."""
     levels = [-1] * len(parents)
     for number in range(len(parents)):
         path: dict[int, None] = {}
@@ -81,7 +81,7 @@ def _placed(parents: list[int]) -> list[int]:
 
 
 def _level(parents: list[int], levels: list[int], number: int) -> None:
-    """Levels of a step and of all above it, from above; a step below the last level moves up to its parent's side."""
+    """Set the levels of a step and of all above it; a step below the last level becomes a sibling of its parent."""
     path = []
     while number >= 0 and levels[number] < 0:
         path.append(number)
@@ -110,8 +110,19 @@ def _step(closed: Closed) -> Step:
 
 
 def recorded(reader: Reader, run: str) -> list[list[Step]]:
-    """The trees in a journal that hold a run: from the root, or of the run inside it; ``run`` is an id, or the
-    beginning of a root's. RunNotFound; ConfigError where the beginning fits several roots."""
+    """The trees of a run in a journal.
+
+    Args:
+        reader: The journal.
+        run: Id of a run, or the beginning of the id of a root.
+
+    Returns:
+        A tree for each root that holds the run: the whole tree for a root, else the part below the run.
+
+    Raises:
+        RunNotFound: The journal has no such run.
+        ConfigError: Several roots begin so.
+    """
     trees = []
     for row, closed in _closed_runs(reader, run):
         steps = tree(closed)
@@ -143,7 +154,7 @@ def _closed_runs(reader: Reader, run: str) -> Iterator[tuple[RootRow, list[Close
 
 
 def only(roots: Iterable[Step], run_id: str) -> list[Step]:
-    """The steps of one run (all its attempts) instead of the whole tree, wherever they hang in it."""
+    """The steps of one run, which are all its attempts, from anywhere in the tree."""
     steps: list[Step] = []
     for step in roots:
         steps.extend([step] if step.run.id == run_id else only(step.children, run_id))
@@ -151,8 +162,8 @@ def only(roots: Iterable[Step], run_id: str) -> list[Step]:
 
 
 def _mark(root: Step) -> None:
-    """Critical path: from the end backwards, always the child that ended last before what it held up began. A child
-    that outlives its parent held it up until its end."""
+    """Mark the critical path, from the end backwards: always the child that ended last before the part after it began.
+    A child that outlives its parent counts as delaying it until the parent's end."""
     root.critical = True
     until = root.end
     for child in sorted(root.children, key=lambda step: (step.end, step.start), reverse=True):
@@ -173,7 +184,7 @@ def _gaps(step: Step) -> Iterator[tuple[int, int]]:
 
 
 def text(roots: Sequence[Step]) -> str:
-    """The tree as lines: header, 140 dashes, one row an operation."""
+    """The tree as lines: header, 140 dashes, a row for each operation."""
     lines = [HEADER.format("operation", "start_timestamp", "end_timestamp", "duration", "entity"), "-" * WIDTH]
     for root in roots:
         lines.extend(_rows(root, 0))
@@ -202,7 +213,11 @@ def _entity(step: Step) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from outside: control characters (a terminal's escapes among them) show as their code points."""
+    """A foreign name with control characters, such as a terminal's escapes, replaced by their code points.
+
+    >>> printable("a\\x1b[2J")
+    'a\\\\u001b[2J'
+    """
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 

@@ -1,4 +1,4 @@
-"""``get_metadata``: what is known of a workflow or of one of its tasks, in the shape of ``ray.workflow.get_metadata``.
+"""``get_metadata``: metadata of a workflow or of one of its tasks, in the shape of ``ray.workflow.get_metadata``.
 
     otel_events.get_metadata("trip1")                                       # of any run in the journal
     otel_events.get_metadata("trip1", "trip", storage="/mnt/ray-storage")   # of a workflow in Ray's own storage
@@ -43,7 +43,8 @@ STATUS: dict[str, str] = {
     "cancelled": "CANCELED",
     "skipped": "CANCELED",
 }
-"""Phase -> Ray's word. RESUMABLE is only said of Ray's own workflows: who else's can be taken up again is not known."""
+"""Phase -> Ray's word. RESUMABLE is used for Ray's workflows only: of others nobody knows whether they can be
+resumed."""
 
 USER_TEXTS = ("ray.workflow.user_metadata", "prefect.run.labels")
 """Attributes that hold a user's mapping as JSON."""
@@ -53,11 +54,11 @@ USER_SOURCES = frozenset({"python", "events"})
 """Sources whose attributes are the user's own, but for those under CODE."""
 CODE = ("code.", "otel_events.", "cicd.")
 MAX_RETRIES = ("ray.workflow.max_retries", "prefect.retries")
-"""Attributes that tell how many times a task may be tried again."""
+"""Attributes with the number of times that a task may be retried."""
 OPTIONS = ("catch_exceptions", "retry_exceptions", "checkpoint")
 UPSTREAM = frozenset({"depends_on", "follows"})
 LISTED = 1_000
-"""Recorded runs that one list tells, the most recently heard of first."""
+"""Most runs in one list, those with the most recent event first."""
 
 
 class Runs(Protocol):
@@ -163,8 +164,8 @@ class Recorded:
                     yield row.root, _status(closed[-1])
 
     def _runs(self, workflow_id: str) -> dict[str, list[Closed]]:
-        """Run id -> attempts by number, of a workflow and all below it; the one last heard of where clusters or
-        projects have one id in common. Empty for an unknown one."""
+        """Run id -> attempts by number, of a workflow and all runs below it. Where clusters or projects share the id,
+        the most recently written one. Empty for an unknown id."""
         rows = self._reader.find_run(workflow_id)
         if not workflow_id or not rows:
             return {}
@@ -181,7 +182,8 @@ class Recorded:
 
 
 def _is_workflow(run: Run) -> bool:
-    """A task that nothing is above (ClearML's, a decorated function called alone) is asked for as a workflow is."""
+    """Whether the run can be looked up as a workflow. A task that is a root counts too: a task of ClearML, or a
+    decorated function that was called alone."""
     return run.kind == "workflow" or (run.kind == "task" and run.id == run.root)
 
 
@@ -202,7 +204,7 @@ def _below(runs: dict[str, list[Closed]], top: str) -> dict[str, list[Closed]]:
 
 
 def _workflow(attempts: Sequence[Closed]) -> dict[str, Any]:
-    """As of its last attempt; without ``status`` where only its tasks were heard of, as Ray has it."""
+    """Metadata of the last attempt; without ``status``, as in Ray, where the journal has only its tasks."""
     if not attempts:
         return {"user_metadata": {}, "stats": {}}
     last = attempts[-1]
@@ -248,7 +250,7 @@ def _status(last: Closed) -> str:
 
 
 def _stats(last: Closed) -> dict[str, float]:
-    """Nothing for what never ran; without ``end_time`` while it runs."""
+    """Start and end in seconds; empty for a run that never ran, without ``end_time`` while it runs."""
     attempt = last.attempt
     start = attempt.first_running or (attempt.start if last.outcome == "succeeded" else 0)
     if not start:
@@ -279,7 +281,7 @@ def _user_metadata(last: Closed) -> dict[str, Any]:
 
 
 def _mapping(text: object) -> dict[str, Any]:
-    """A mapping told as JSON; empty for what was cut or masked so that it is none."""
+    """A mapping from JSON text; empty where the text was cut or masked, so that it is no JSON any more."""
     try:
         value = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from otel_events.core.fold import INTERNAL
 from otel_events.core.traces import Closed, close_all
 from otel_events.model.errors import DecodeError
-from otel_events.model.event import AnyEvent, Log, PhaseChange
+from otel_events.model.event import INTERNAL, AnyEvent, Log, PhaseChange
 from otel_events.sources.ray.decode import decode
 from otel_events.sources.ray.fields import entrypoint_name, nanoseconds, plain, raised
 from otel_events.sources.ray.tables import ERROR_TYPES, STATE_NUMBERS

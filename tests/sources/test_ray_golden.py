@@ -19,9 +19,8 @@ import msgspec
 import pytest
 
 from otel_events.core import redact
-from otel_events.core.fold import INTERNAL
 from otel_events.core.traces import Closed, close_all
-from otel_events.model.event import AnyEvent
+from otel_events.model.event import INTERNAL, AnyEvent
 from otel_events.sources.ray.decode import decode
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "ray"

@@ -20,11 +20,11 @@ from otel_events.model.times import LAST, SECOND
 
 SOURCE = "flyte"
 VALUE_LIMIT = 4096
-"""Characters of one attribute's text; what is longer is cut there (messages and reasons are no attributes)."""
+"""Characters of the text of an attribute; longer texts are cut. Messages and reasons are no attributes."""
 CACHE_LIMIT = 8_192
-"""Entries of each cache of ours, up to 3 kB each; a full one is emptied, so that memory stays bounded."""
+"""Entries of each cache, up to 3 kB each. A full cache is emptied, so that memory stays bounded."""
 SLASH, _SEPARATORS = frozenset("/"), frozenset("/:")
-"""What ids are joined with: an execution's names hold none of them, a node's no slash."""
+"""The separators of ids: the names of an execution hold none of them, those of a node no slash."""
 UPGRADE = "upgrade the flyteidl package if Flyte is newer than it, else ask the producer for a valid record"
 
 WORKFLOW_PHASES: dict[int, tuple[str, str]] = {
@@ -124,7 +124,7 @@ def occurred(time: Timestamp, where: str) -> int:
 
 
 def put_time(attributes: dict[str, Scalar], attribute: str, message: Any, field: str) -> None:
-    """A further time as nanoseconds since the epoch, when it is told (the epoch itself is a time that was not set)."""
+    """Set an attribute to a time in nanoseconds since the epoch; the epoch itself means that the time was not set."""
     time = nanoseconds(getattr(message, field))
     if time:
         attributes[attribute] = time
@@ -172,7 +172,7 @@ def execution(identifier: Any, where: str) -> Execution:
 
 
 def make_execution(identifier: Any, where: str) -> Execution:
-    """The same, not kept."""
+    """The run ids of an identifier, without the cache; DecodeError as in ``execution``."""
     project, domain, name, org = _execution_parts(identifier)
     for part, value in (("project", project), ("domain", domain), ("name", name)):
         if not (value and value.isprintable() and _SEPARATORS.isdisjoint(value)):
@@ -248,7 +248,7 @@ _ERROR = fields(("error_uri", "flyte.error.uri"), ("worker", "flyte.error.worker
 
 
 def put_error(attributes: dict[str, Scalar], error: execution_pb2.ExecutionError) -> Error:
-    """The error of an event; what Error has no field for goes to ``flyte.error.*``."""
+    """The error of an event; values for which Error has no field become attributes ``flyte.error.*``."""
     put(attributes, error, _ERROR)
     put_time(attributes, "flyte.error.timestamp", error, "timestamp")
     if error.kind and error.kind not in ERROR_KIND:

@@ -1,4 +1,4 @@
-"""Flyte as a source: every form in which its events are recorded or sent, told apart by content and by hint.
+"""Flyte as a source: every form in which its events are recorded or sent, recognized by content and by hint.
 
 Taken: the event messages of flyteidl 1.16 (workflow, node, task), bare or in their admin requests, as protobuf or
 proto3 JSON; the same as CloudEvents (versions 1 and 2; structured, binary, protobuf), in SNS, Pub/Sub and Kafka
@@ -32,7 +32,7 @@ from otel_events.sources.flyte.task import decode_task
 from otel_events.sources.flyte.transports import decode_line, unwrap, unwrap_protobuf
 
 _DEPTH = 4
-"""Most wrappings in one another: a notification holds a CloudEvent holds an event."""
+"""Most wrappings within each other: a notification holds a CloudEvent, which holds an event."""
 _FIELD_2 = 0x12
 """First byte of an admin request without a request id, as propeller sends them; an event begins with its field 1."""
 _SPAN = (
@@ -42,13 +42,13 @@ _SPAN = (
 
 
 class _Level(NamedTuple):
-    """The messages of one level of run, and who makes events of them."""
+    """The messages of one level of runs, and the functions that decode them."""
 
     event: Any
     request: Any
     enriched: Any
     is_named: Callable[[Any], bool]
-    """Whether the event's ids are complete: the test by which bytes are told apart."""
+    """Whether the ids of the event are complete, by which the type of a binary record is recognized."""
     decode: Callable[[Any], list[AnyEvent]]
     decode_enriched: Callable[[Any], list[AnyEvent]]
     json_keys: frozenset[str]
@@ -102,9 +102,17 @@ _HINTS: dict[str, str] = {"": ""}
 
 
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
-    """The events of one Flyte record; ``hint`` is a file, message, gRPC method or CloudEvents type name, or "".
+    """Decode one Flyte record.
 
-    DecodeError says what is wrong, where in the record, and what to do.
+    Args:
+        record: Protobuf, JSON, or a line of propeller's text sink; see above for the forms.
+        hint: Name of a file, message, gRPC method or CloudEvents type; "" where none came with the record.
+
+    Returns:
+        The events of the record.
+
+    Raises:
+        DecodeError: The record is no event of Flyte; it says what is wrong, where, and what to do.
     """
     kind = _HINTS.get(hint)
     if kind is None:
@@ -122,7 +130,7 @@ def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
 
 
 def _kind(hint: str) -> str:
-    """What a hint says: a key of LEVELS, ``v2``, ``span``, or "" (nothing)."""
+    """The type of record that a hint names: a key of LEVELS, ``v2``, ``span``, or "" for none."""
     match = _HINT.search(hint)
     kind = (match.lastgroup or "") if match else ""
     if match is not None and kind in ("level", "file"):
@@ -194,7 +202,7 @@ def _json_level(event: Any, kind: str) -> _Level:
     if kind in LEVELS:
         return LEVELS[kind]
     if isinstance(event, dict):
-        for level in reversed(LEVELS.values()):  # a task event first: its keys are the most telling
+        for level in reversed(LEVELS.values()):  # a task event first: its keys are the most specific
             if not level.json_keys.isdisjoint(event):
                 return level
     raise DecodeError(
@@ -224,7 +232,7 @@ def _event_in(request: Any) -> Any:
 
 
 def _from_protobuf(record: bytes, kind: str) -> list[AnyEvent]:
-    """Bytes as the message whose ids they tell in full; messages of other levels have theirs elsewhere."""
+    """Decode bytes as the message in which all ids are set: messages of other levels have their ids in other fields."""
     if not record:
         raise DecodeError("the record is empty: drop it, or look at what wrote it")
     if kind == "span":
@@ -241,7 +249,8 @@ def _from_protobuf(record: bytes, kind: str) -> list[AnyEvent]:
 
 
 def _unnamed(record: bytes, kind: str) -> list[AnyEvent]:
-    """The reason why no event was found, as exactly as it can be told; and Flyte 2, whose ids are elsewhere."""
+    """Decode a record of Flyte 2, whose ids are in other fields; else raise an error as specific as the record
+    allows."""
     if kind:
         level = LEVELS[kind]
         request, event = _parsed(level.request, record), _parsed(level.event, record)

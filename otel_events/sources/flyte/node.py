@@ -121,7 +121,8 @@ def _change(
 
 
 def _put_targets(attributes: dict[str, Scalar], event: Any) -> tuple[Link, ...]:
-    """What the node runs, and by which task it was made; links to the execution launched and to the run reused."""
+    """Attributes of what the node runs and of the task that created it; links to a launched execution and to the run
+    whose cached outputs were used."""
     put_time(attributes, "flyte.reported_at", event, "reported_at")
     if event.HasField("target_entity"):
         attributes["flyte.target_entity"] = identifier_text(event.target_entity)

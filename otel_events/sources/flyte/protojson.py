@@ -27,11 +27,11 @@ _EPOCH = datetime(1970, 1, 1)
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))")
 _DURATION = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s")
 _SAFE_INTEGER = 2.0**53
-"""Above it a double no longer tells one integer from the next."""
+"""Above it a double cannot represent every integer."""
 
 
 def read(message: Any, value: Any) -> None:
-    """Set on ``message`` what ``value`` (an object as JSON gives it) tells. DecodeError names the wrong field."""
+    """Set the fields of ``message`` from a JSON object. DecodeError names the field that does not fit."""
     if not isinstance(value, dict):
         raise DecodeError(f"expected an object, got {_shown(value)}")
     table = _TABLES.get(message.DESCRIPTOR.full_name) or _table(message.DESCRIPTOR)

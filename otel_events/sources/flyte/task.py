@@ -127,12 +127,12 @@ def names(attempt: Attempt) -> dict[str, Scalar]:
 
 
 def decode_task(event: Any, extra: dict[str, Scalar] | None = None) -> list[AnyEvent]:
-    """Events of a whole TaskExecutionEvent; ``extra`` are attributes that its envelope told (labels)."""
+    """Events of a whole TaskExecutionEvent; ``extra`` are attributes from its envelope (labels)."""
     return task_events(attempt_of(event), event, extra or {})
 
 
 def task_events(attempt: Attempt, event: Any, extra: dict[str, Scalar]) -> list[AnyEvent]:
-    """Events of an event whose attempt is known already (its own identity fields are not read)."""
+    """Events of a message whose attempt is given: its own identity fields are not read."""
     native, phase = phase_of(event.phase, TASK_PHASES, f"{EVENT}.phase")
     time = occurred(event.occurred_at, f"{EVENT}.occurred_at")
     identity = f"{attempt.key}:{native}:{event.phase_version}:{time}"
@@ -170,7 +170,7 @@ def put_metadata(attributes: dict[str, Scalar], metadata: Any) -> None:
 
 
 def put_names(attributes: dict[str, Scalar], metadata: Any) -> None:
-    """What nearly all metadata holds: the pod's name, the plugin, the class of instance."""
+    """The fields that nearly all metadata has: name of the pod, plugin, class of instance."""
     name, plugin, instance_class = _metadata_fields(metadata)
     if name:
         attributes["flyte.generated_name"] = cut(name)
@@ -181,7 +181,7 @@ def put_names(attributes: dict[str, Scalar], metadata: Any) -> None:
 
 
 def put_values(attributes: dict[str, Scalar], event: Any, fields: tuple[str, ...] = VALUES) -> None:
-    """Of inputs and outputs carried in the event itself only how large they are (bytes): values are never put out."""
+    """The sizes in bytes of inputs and outputs in the event itself; their values never become attributes (law 8)."""
     for field in fields:
         if event.HasField(field):
             attributes[f"flyte.{field}.size"] = getattr(event, field).ByteSize()
@@ -199,7 +199,7 @@ def _put_details(attributes: dict[str, Scalar], message: Any) -> None:
 
 
 def _reasons(change: PhaseChange, reasons: Any) -> Iterator[Log]:
-    """A log for each reason, but for the one that says what ``change`` says at the time it says it."""
+    """A log for each reason, without the one that equals the reason of ``change`` at the same time."""
     for number, row in enumerate(reasons):
         time = change.time
         if row.HasField("occurred_at"):
@@ -271,7 +271,7 @@ def _sub_task(change: PhaseChange, attempt: Attempt, resource: Any, seen: dict[s
     native, phase = phase_of(resource.phase, TASK_PHASES, f"{EVENT}.metadata.external_resources.phase")
     identity = f"{change.id}:sub:{resource.index}:{resource.retry_attempt}:{native}"
     seen[identity] = seen.get(identity, 0) + 1
-    if seen[identity] > 1:  # two entries that differ in something else: both are kept
+    if seen[identity] > 1:  # two entries that differ only in other fields: both become events
         identity += f":{seen[identity]}"
     parent = change.run
     run = Run(

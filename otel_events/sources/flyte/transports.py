@@ -1,7 +1,7 @@
 """The wrappings that Flyte events travel in: CloudEvents, queue messages, gRPC captures, propeller's text sink.
 
-A wrapping is one row of ENVELOPES: the keys that tell it, and a function that gives what is inside. Envelope data (ids,
-sources, times of the transport) never enters an event, so that an event is the same whichever way it came.
+A wrapping is a row of ENVELOPES: the keys that identify it, and a function that returns the content. Envelope data
+(ids, sources, times of the transport) never enters an event, so that an event is the same whichever way it came.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from otel_events.sources.flyte.protojson import put_timestamp
 from otel_events.sources.flyte.task import make_attempt, names, task_of
 
 Inside = tuple[bytes | dict[str, Any], str]
-"""(what the wrapping holds, what it says of its type)."""
+"""(content of the wrapping, name of its type in the wrapping)."""
 
 CLOUD_EVENT_TYPE = "com.flyte.resource."
 
@@ -93,7 +93,7 @@ ENVELOPES: tuple[tuple[frozenset[str], Callable[[dict[str, Any]], Inside]], ...]
 
 
 def unwrap(record: dict[str, Any]) -> Inside | None:
-    """What a JSON envelope holds; None when it is none of ENVELOPES. DecodeError when it holds nothing of use."""
+    """The content of a JSON envelope; None when it is none of ENVELOPES. DecodeError when it has no usable content."""
     for keys, inside in ENVELOPES:
         if keys <= record.keys():
             return inside(record)
@@ -132,7 +132,7 @@ _CloudEvent = _cloud_event_message()
 
 
 def unwrap_protobuf(record: bytes) -> Inside | None:
-    """What a CloudEvent in the protobuf format (Pub/Sub, SNS) holds; None when the bytes are no such thing."""
+    """The content of a CloudEvent in the protobuf format (Pub/Sub, SNS); None for other bytes."""
     if CLOUD_EVENT_TYPE.encode() not in record:
         return None
     try:
@@ -158,8 +158,8 @@ _SINK = "propeller's event sink"
 def decode_line(line: str) -> list[AnyEvent]:
     """The event of a line of propeller's file, log or stdout sink (propeller's events/local_eventsink.go).
 
-    The line tells no attempt: the run's ``attempt`` is 0 (the fold counts), and ``-`` stands in the event's id for it
-    and for all else that the line leaves out.
+    The line has no attempt number: the ``attempt`` of the run is 0, so that the fold counts, and in the id of the event
+    ``-`` stands for it and for every other part that the line lacks.
     """
     match = _LINE.fullmatch(line.strip())
     if match is None:
@@ -182,7 +182,7 @@ def decode_line(line: str) -> list[AnyEvent]:
 
 
 class _Seconds:
-    """What put_timestamp fills."""
+    """The fields of a Timestamp that put_timestamp sets."""
 
     seconds = 0
     nanos = 0

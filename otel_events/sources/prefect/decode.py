@@ -1,4 +1,4 @@
-"""Prefect 3: events as the server tells them (alone, in a websocket frame, as a page), and answers of its REST API.
+"""Prefect 3: events of the server (one, a websocket frame, or a page of them), and answers of its REST API.
 
 Which of these a record is, its content tells; ``hint`` is not needed. State events become changes of phase
 (prefect_states.py), answers of the API become logs with links (prefect_rest.py), everything else a log or a report by

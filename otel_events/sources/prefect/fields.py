@@ -48,7 +48,7 @@ def wrong(what: str) -> DecodeError:
 
 
 def part(name: str, decoder: msgspec.json.Decoder[T], text: bytes) -> T:
-    """What a part of the record holds; DecodeError names the part and the place in it."""
+    """Decode a part of the record; DecodeError names the part and the place in it."""
     try:
         return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -104,7 +104,7 @@ def labels(attributes: dict[str, Scalar], resource: dict[str, str]) -> dict[str,
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What the related resources say: runs ("" where none), the flow's name, and attributes. Shared: never mutated."""
+    """Runs ("" where none), name of the flow and attributes of the related resources. Cached, so never changed."""
 
     flow_run: str
     flow_run_name: str
@@ -172,7 +172,7 @@ def add_other_task(attributes: dict[str, Scalar], prefix: str, where: Context) -
 
 
 def _describe(attributes: dict[str, Scalar], role: str, resource: dict[str, str]) -> bool:
-    """Put what a related resource says into ``attributes``; whether it says more than the tables know."""
+    """Set the attributes of a related resource; returns whether it has labels that the tables do not list."""
     if role in ROLES:
         attributes[f"prefect.{ROLES[role]}.id"] = bare(resource.get(ID, ""))
         if resource.get(NAME):

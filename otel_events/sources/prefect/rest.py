@@ -1,4 +1,4 @@
-"""Answers of Prefect's REST API tell what no event does: who called a sub-flow, and the span that a flow run has.
+"""Answers of Prefect's REST API, which hold what no event does: the caller of a sub-flow, and the span of a flow run.
 
 A record is ``{"task_runs": {ID: answer of GET /api/task_runs/ID, ...}, "flow_runs": {likewise}}``.
 A sub-flow's state events name a dummy task run as parent, which has no events at all; its answer names the calling
@@ -41,7 +41,7 @@ class _State(msgspec.Struct, gc=False):
 
 
 class _Answer(msgspec.Struct, gc=False):
-    """What answers for flow and task runs share. ``missing``: HTTP status where the API had no such run."""
+    """The fields that answers for flow and task runs share. ``missing``: HTTP status where the API had no such run."""
 
     id: str = ""
     created: str = ""
@@ -55,7 +55,7 @@ class _Answer(msgspec.Struct, gc=False):
 
 
 class FlowRunAnswer(_Answer, gc=False):
-    """Answer of GET /api/flow_runs/{id}; only what is put out."""
+    """Answer of GET /api/flow_runs/{id}: only the fields that are used."""
 
     flow_id: str | None = None
     flow_version: str | None = None
@@ -74,7 +74,7 @@ class FlowRunAnswer(_Answer, gc=False):
 
 
 class TaskRunAnswer(_Answer, gc=False):
-    """Answer of GET /api/task_runs/{id}; only what is put out."""
+    """Answer of GET /api/task_runs/{id}: only the fields that are used."""
 
     flow_run_id: str | None = None
     task_key: str | None = None

@@ -155,12 +155,12 @@ def flow_run(run_id: str, where: Context) -> Run:
 
 
 def task_run(run_id: str, where: Context) -> Run:
-    """A task run of which a record tells no more than its id: of the first flow run named beside it."""
+    """A task run of which a record has only the id: it belongs to the first related flow run."""
     return Run(SOURCE, "task", run_id, "", where.flow_run or run_id, attempt=0, workflow=where.workflow)
 
 
 def _told_task(run_id: str, where: Context, name: str, caller: str) -> Run:
-    """A task run under the task that called it, else under its flow run; without one it is a root of its own."""
+    """A task run below the task that called it, else below its flow run; without a flow run it is a root."""
     root = where.flow_run
     if not root:
         return Run(SOURCE, "task", run_id, name, run_id, None, 0, "", where.workflow)
@@ -241,7 +241,7 @@ def _policy_attributes(text: bytes) -> dict[str, Scalar]:
     }
 
 
-_remembered_policy = lru_cache(maxsize=256)(_policy_attributes)  # the tasks of one definition share theirs
+_remembered_policy = lru_cache(maxsize=256)(_policy_attributes)  # all runs of one task have the same policy
 
 
 def _add_run_labels(attributes: dict[str, Scalar], run_labels: dict[str, Any]) -> None:

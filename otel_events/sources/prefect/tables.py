@@ -13,11 +13,11 @@ from otel_events.sources.markdown import table
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a state means. ``phase`` "": no change of phase but a log."""
+    """The meaning of a state. With ``phase`` "" the event becomes a log."""
 
     phase: str
     error: ErrorKind = ""
-    """Kind of the error that the state message tells; "" where the state is no error."""
+    """Kind of the error in the state message; "" where the state is no error."""
     attributes: dict[str, Scalar] = {}
 
 
@@ -337,7 +337,7 @@ WITHHELD: tuple[tuple[str, str], ...] = (
     ("REST: state and times of the run, estimates, run counts", "of the moment of asking; told by its events"),
     ("REST: the answer for a deleted run", "says no more than 404, and not when"),
 )
-"""(what, why) of everything that the families do not name and that reaches no attribute, log, report or link."""
+"""(field, reason) of everything that becomes no attribute, log, report or link, beyond what the families list."""
 
 
 def family(event: str) -> Family:

@@ -34,7 +34,7 @@ class _Part(NamedTuple):
 
 
 def spans_of(roots: Sequence[Step]) -> Span:
-    """One span for all the steps: the only one there is, else one without a kind over them."""
+    """One span for all steps: that of a single step, else a span without a kind above them."""
     parts = [part.span for part in _parts(roots, "")]
     if len(parts) == 1:
         return parts[0]
@@ -50,7 +50,7 @@ def _end(span: Span) -> int:
 
 
 def _parts(steps: Sequence[Step], under: str) -> list[_Part]:
-    """What the children of a run of kind ``under`` become, by time of start; ids that are taken are numbered."""
+    """The spans of the children of a run of kind ``under``, by time of start; repeated ids are numbered."""
     parts: list[_Part] = []
     tasks: dict[str, list[Step]] = {}
     for step in steps:
@@ -127,7 +127,7 @@ def _pieces(step: Step, parts: Sequence[_Part]) -> list[tuple[str, int, int]]:
 
 
 def _uncovered(start: int, end: int, parts: Sequence[_Part]) -> Iterator[tuple[int, int, tuple[str, str] | None]]:
-    """What is left of a stretch of time: (start, end, runs of the parts before and after it; None without any)."""
+    """The parts of a time range that no part covers: (start, end, runs before and after it; None without parts)."""
     before, latest = "", 0
     for span, run in parts:
         if start < min(_start(span), end):

@@ -25,7 +25,7 @@ class Span(msgspec.Struct):
     """The operation; name of the execution; id of the node; number of the attempt, from 0 as Flyte counts. "" of kind
     "": what several outermost spans are under."""
     start: int | None
-    """ns since the epoch; None where it is not told."""
+    """ns since the epoch; None where it is missing."""
     end: int | None
     spans: list[Span] = []
 

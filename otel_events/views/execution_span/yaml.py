@@ -23,7 +23,7 @@ def dumped(data: Mapping[Any, Any]) -> str:
 
 
 def _events(data: Mapping[Any, Any]) -> Iterator[yaml.Event]:
-    dumper: Any = yaml.SafeDumper(StringIO())  # only what it knows of scalars is asked for
+    dumper: Any = yaml.SafeDumper(StringIO())  # used only for its rules of scalars
     yield yaml.StreamStartEvent()
     yield yaml.DocumentStartEvent(explicit=False)
     yield _begin()

@@ -1,0 +1,17 @@
+"""The examples in docstrings run."""
+
+from __future__ import annotations
+
+import doctest
+from importlib import import_module
+
+import pytest
+
+MODULES = ("documents", "events.decode", "ray.fields", "ray_workflow.files")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_run(module: str) -> None:
+    result = doctest.testmod(import_module(f"otel_events.sources.{module}"))
+    assert result.attempted
+    assert not result.failed
