@@ -93,10 +93,18 @@ class Journal(Reader):
     ) -> Journal:
         """Open the file for writing, or create it; ``opened`` says what was repaired.
 
-        ``max_bytes``, ``max_age_ns``: what ``trim`` keeps. ``durability``: "full" survives loss of power, "normal" the
-        death of the process (loss of power may take the last commits, no more), "off" neither. ``seen_limit``: marks
-        kept in memory to know repeats by, 45 to 250 bytes each; beyond it they are read back when they are needed.
-        Raises JournalError: locked by another writer, a folder, no permission, of a later version.
+        Args:
+            path: The file. A damaged or foreign one is moved aside.
+            max_bytes: Size to which ``trim`` reduces the journal.
+            max_age_ns: Age of events that ``trim`` drops.
+            durability: "full" survives loss of power, "normal" the death of the process (loss of power may take the
+                last commits, no more), "off" neither.
+            clock: Gives the present time in nanoseconds.
+            seen_limit: Marks in memory, by which repeats are recognized, 45 to 250 bytes each. Others are read back
+                from the file when they are needed.
+
+        Raises:
+            JournalError: The file is locked by another writer, a folder, not permitted, or of a later version.
         """
         path = Path(path)
         limits = retain.Limits(max_bytes, max_age_ns)
@@ -197,9 +205,21 @@ class Journal(Reader):
     ) -> Commit:
         """Write the new ones of ``events``, each with its record, and the closings of roots, in one commit.
 
-        An exact repeat is dropped; the same id with other content is kept, the fold picks one. ``done`` names roots
-        with nothing open any more; a new event opens its root again, also in this commit. ``dedupe=False`` keeps
-        repeats. Nothing to keep: no transaction, ``seq`` is that of the last commit.
+        Args:
+            events: In the order in which they came. An exact repeat of an event in the journal is dropped; an event
+                with the same id and other content is written, and the fold chooses between the two.
+            records: The source's record of each event, or None for an event without one.
+            closings: Key of a root -> the attempts of it that are closed with this commit.
+            done: Keys of roots that have nothing open any more. A new event opens its root again, also in this commit.
+            dedupe: False to write repeats too.
+
+        Returns:
+            The new events of each root. With nothing to write there is no transaction, and ``seq`` is the last
+            commit's.
+
+        Raises:
+            JournalError: The file cannot be written, or was opened by another process.
+            ValueError: There are not as many records as events.
         """
         if os.getpid() != self._pid:
             raise JournalError(f"{self.path} was opened by process {self._pid}; open another journal in this one")

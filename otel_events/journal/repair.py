@@ -112,6 +112,7 @@ def _damage(path: Path) -> str:
 
 
 def _fault(path: Path, db: sqlite3.Connection) -> str:
+    """What is wrong with an open file; "" for a sound journal or an empty file. JournalError for a newer journal."""
     application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if not tables and not application and not version:
@@ -125,6 +126,11 @@ def _fault(path: Path, db: sqlite3.Connection) -> str:
         )
     if not 0 < version <= schema.VERSION:
         return f"impossible journal version {version}"
+    return _integrity_fault(db, version)
+
+
+def _integrity_fault(db: sqlite3.Connection, version: int) -> str:
+    """What is damaged in a journal of that version; "" for nothing."""
     # A damaged header can make SQLite open the file read-only. Opening for writing has succeeded, so it is damage.
     db.execute("BEGIN IMMEDIATE")
     db.execute(f"PRAGMA user_version = {version}")

@@ -77,21 +77,40 @@ class Runs(Protocol):
 def get_metadata(
     workflow_id: str, task_id: str | None = None, *, storage: str = "", journal: str = ""
 ) -> dict[str, Any]:
-    """Metadata of a workflow, or with ``task_id`` of one of its tasks; see above for the keys.
+    """Metadata of a workflow, or of one of its tasks.
 
-    ``storage``: folder or URL given to ``ray.init(storage=...)`` (Ray 2.47 and earlier); without it the journal is
-    looked up (``journal``, else $OTEL_EVENTS_JOURNAL, else the one in the user's state folder). A task is named by its
-    run's id, by Ray's task id, or by its definition's name, numbered ``_1``, ``_2`` from the second on.
+    Args:
+        workflow_id: Id of the workflow.
+        task_id: A task of it: the id of its run, Ray's task id, or the name of its definition, numbered ``_1``, ``_2``
+            from the second on.
+        storage: Folder or URL that was given to ``ray.init(storage=...)`` (Ray 2.47 and earlier); "" for the journal.
+        journal: Path of the journal; "" for $OTEL_EVENTS_JOURNAL, else the one in the user's state folder.
 
-    ValueError: ``No such workflow_id 'X'``, ``No such task_id 'T' in workflow 'X'``. ConfigError, JournalError: what is
-    to be looked up cannot be read.
+    Returns:
+        The keys that the head of this module lists.
+
+    Raises:
+        ValueError: ``No such workflow_id 'X'`` or ``No such task_id 'T' in workflow 'X'``.
+        ConfigError: The storage cannot be read.
+        JournalError: The journal cannot be read.
     """
     with closing(_opened(storage, journal)) as runs:
         return runs.get_metadata(workflow_id, task_id)
 
 
 def get_status(workflow_id: str, *, storage: str = "", journal: str = "") -> str:
-    """Status of a workflow, in Ray's words. RunNotFound for an unknown id; else as ``get_metadata``."""
+    """Status of a workflow, in Ray's words.
+
+    Args:
+        workflow_id: Id of the workflow.
+        storage: As in ``get_metadata``.
+        journal: As in ``get_metadata``.
+
+    Raises:
+        RunNotFound: There is no such workflow.
+        ConfigError: The storage cannot be read.
+        JournalError: The journal cannot be read.
+    """
     with closing(_opened(storage, journal)) as runs:
         return runs.get_status(workflow_id)
 
@@ -99,7 +118,18 @@ def get_status(workflow_id: str, *, storage: str = "", journal: str = "") -> str
 def list_all(
     status_filter: Collection[str] | str | None = None, *, storage: str = "", journal: str = ""
 ) -> list[tuple[str, str]]:
-    """(workflow id, status) of workflows, those of the filter where there is one; else as ``get_metadata``."""
+    """(workflow id, status) of workflows.
+
+    Args:
+        status_filter: A status or several, in Ray's words; None for all.
+        storage: As in ``get_metadata``.
+        journal: As in ``get_metadata``.
+
+    Raises:
+        ValueError: A word of the filter is no status.
+        ConfigError: The storage cannot be read.
+        JournalError: The journal cannot be read.
+    """
     with closing(_opened(storage, journal)) as runs:
         return runs.list_all(status_filter)
 

@@ -71,7 +71,7 @@ def _json_type(kind: inspect.Type) -> str:
         case inspect.LiteralType(values):
             return "one of " + ", ".join(f'`"{value}"`' for value in values)
         case inspect.UnionType(types):
-            return " or ".join(_json_type(one) for one in types)
+            return " or ".join(_json_type(member) for member in types)
         case inspect.DictType(_, value):
             return f"object of {_json_type(value)}"
         case inspect.VarTupleType(item):

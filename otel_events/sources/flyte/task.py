@@ -267,25 +267,20 @@ def _resources(change: PhaseChange, attempt: Attempt, event: Any) -> Iterator[An
         change.attributes["flyte.external_resources"] = as_json(others)[0]
 
 
+def _sub_run(parent: Run, resource: Any) -> Run:
+    """The run of a sub-task of an array task."""
+    run_id, attempt = f"{parent.id}/{resource.index}", resource.retry_attempt + 1
+    return Run(
+        SOURCE, "task", run_id, parent.name, parent.root, parent.id, attempt, parent.namespace, parent_kind="task"
+    )
+
+
 def _sub_task(change: PhaseChange, attempt: Attempt, resource: Any, seen: dict[str, int]) -> Iterator[AnyEvent]:
     native, phase = phase_of(resource.phase, TASK_PHASES, f"{EVENT}.metadata.external_resources.phase")
     identity = f"{change.id}:sub:{resource.index}:{resource.retry_attempt}:{native}"
     seen[identity] = seen.get(identity, 0) + 1
     if seen[identity] > 1:  # two entries that differ only in other fields: both become events
         identity += f":{seen[identity]}"
-    parent = change.run
-    run = Run(
-        SOURCE,
-        "task",
-        f"{parent.id}/{resource.index}",
-        parent.name,
-        parent.root,
-        parent.id,
-        resource.retry_attempt + 1,
-        parent.namespace,
-        "",
-        "task",
-    )
     attributes = names(attempt)
     attributes["flyte.index"] = resource.index
     put(attributes, resource, _EXTERNAL_ID)
@@ -295,7 +290,13 @@ def _sub_task(change: PhaseChange, attempt: Attempt, resource: Any, seen: dict[s
     _put_details(attributes, resource)
     links: tuple[Link, ...] = launches(attributes, resource)
     sub = PhaseChange(
-        id=identity, time=change.time, run=run, attributes=attributes, links=links, phase=phase, native=native
+        id=identity,
+        time=change.time,
+        run=_sub_run(change.run, resource),
+        attributes=attributes,
+        links=links,
+        phase=phase,
+        native=native,
     )
     yield sub
     yield from log_reports(sub, resource.logs)

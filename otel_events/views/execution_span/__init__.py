@@ -36,15 +36,31 @@ class ExecutionSpan:
 
     @classmethod
     def from_flyte(cls, span: Any) -> ExecutionSpan:
-        """Of a ``flyteidl.core.Span``, or of the answer of GetExecutionMetrics that holds one: the message, its bytes,
-        or its JSON as dict, text or bytes. Needs the extra ``flyte`` (else ConfigError). DecodeError: it is no span,
-        too large, or too deep."""
+        """The tree of a span of Flyte.
+
+        Args:
+            span: A ``flyteidl.core.Span``, or the answer of GetExecutionMetrics that holds one: the message, its bytes,
+                or its JSON as dict, text or bytes.
+
+        Raises:
+            ConfigError: The extra ``flyte`` is not installed.
+            DecodeError: It is no span, too large, or too deep.
+        """
         return cls(core_span(span))
 
     @classmethod
     def of(cls, run: str, journal: str | Path | None = None) -> ExecutionSpan:
-        """Of a run in a journal (else $OTEL_EVENTS_JOURNAL, else the one in the user's state folder), by its id or the
-        beginning of a root's. RunNotFound; ConfigError where that fits several; JournalError."""
+        """The tree of a recorded run.
+
+        Args:
+            run: Id of a run, or the beginning of the id of a root.
+            journal: The journal; None for $OTEL_EVENTS_JOURNAL, else the one in the user's state folder.
+
+        Raises:
+            RunNotFound: The journal has no such run.
+            ConfigError: Several roots begin so.
+            JournalError: The journal cannot be read.
+        """
         with closing(Journal.reader(journal_path(str(journal or "")))) as reader:
             trees = recorded(reader, run)
         return cls(spans_of([step for steps in trees for step in steps]))
@@ -58,6 +74,10 @@ class ExecutionSpan:
         (file or sys.stdout).write(dumped(self.data()) + "\n")
 
     def data(self) -> dict[str | int, Any]:
-        """What ``dump`` prints: {id: {breakdown: {operation: seconds}, nodes: {}, task_attempts: {}, workflows: {}}},
-        the last three where there are some, each of its parts by id."""
+        """The breakdown that ``dump`` prints.
+
+        Returns:
+            {id: {breakdown: {operation: seconds}, nodes: {}, task_attempts: {}, workflows: {}}}; the last three only
+            where the run has such parts, each part by its id.
+        """
         return {self.span.id: breakdown(self.span.spans)}
