@@ -109,16 +109,6 @@ def _has_clue(lowered: str) -> bool:
     )
 
 
-def has_clue(value: str) -> bool:
-    """Whether a text may hold a secret: False is certain, True is a maybe.
-
-    Example:
-        >>> has_clue("epoch 3 of 10"), has_clue("password=hunter2")
-        (False, True)
-    """
-    return _has_clue(value.lower())
-
-
 def suspicious(record: bytes) -> bool:
     """Whether a record may hold a secret: False is certain, True is a maybe.
 

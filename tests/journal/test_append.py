@@ -46,10 +46,10 @@ def test_each_event_is_kept_once_in_the_order_it_came(
             journal = Journal.open(path, durability="normal", seen_limit=seen_limit)
         events = [event(root, number) for root, number in batch]
         fresh: dict[bytes, list[AnyEvent]] = {}
-        for one in events:
-            home = key(one.run.root)
-            if one not in model[home] and one not in fresh.get(home, []):
-                fresh.setdefault(home, []).append(one)
+        for entry in events:
+            home = key(entry.run.root)
+            if entry not in model[home] and entry not in fresh.get(home, []):
+                fresh.setdefault(home, []).append(entry)
         new_roots = {home for home in fresh if not model[home]}
         commit = journal.append(events)
         assert commit.roots == fresh
@@ -74,10 +74,10 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def test_the_same_id_with_other_content_or_run_is_kept(journal: Journal) -> None:
-    one = event()
-    other_run = Log(id=one.id, time=one.time, run=run(name="other"), message=one.message)
-    journal.append([one])
-    assert journal.append([event(size=3), other_run, one]).duplicates == 1
+    original = event()
+    other_run = Log(id=original.id, time=original.time, run=run(name="other"), message=original.message)
+    journal.append([original])
+    assert journal.append([event(size=3), other_run, original]).duplicates == 1
     assert journal.stats().events == 3
 
 
@@ -103,11 +103,11 @@ def test_roots_that_are_not_in_memory_are_known_however_many_a_commit_names(tmp_
 
 def test_equal_runs_share_one_row_of_a_chunk_and_others_do_not(journal: Journal) -> None:
     runs = [run(), run(name="other"), run(), run(name="other")]
-    events: list[AnyEvent] = [Log(id=str(n), time=n, run=one, message="") for n, one in enumerate(runs)]
+    events: list[AnyEvent] = [Log(id=str(n), time=n, run=run, message="") for n, run in enumerate(runs)]
     journal.append(events)
     (chunk,) = journal.root_chunks(key())
     assert chunk.events == events
-    assert len({id(one.run) for one in chunk.events}) == 2
+    assert len({id(entry.run) for entry in chunk.events}) == 2
 
 
 def test_a_closing_of_a_name_that_cannot_be_kept_comes_back_as_its_run_does(journal: Journal) -> None:
@@ -184,15 +184,15 @@ def test_what_cannot_be_kept_as_it_is_comes_back_as_it_is_read(journal: Journal)
 
 
 def test_a_flyte_root_of_four_parts_with_a_lone_surrogate_finds_its_key(journal: Journal) -> None:
-    one = Log(id="1", time=1, run=Run("flyte", "workflow", "a", "w", "o/p/d/\ud800"), message="")
-    assert journal.append([one]).duplicates == 0
-    assert journal.append([one]).duplicates == 1
+    original = Log(id="1", time=1, run=Run("flyte", "workflow", "a", "w", "o/p/d/\ud800"), message="")
+    assert journal.append([original]).duplicates == 0
+    assert journal.append([original]).duplicates == 1
 
 
 def test_namespaces_that_share_a_key_are_kept_apart(journal: Journal) -> None:
     """The trace id of a Flyte 2 root holds no namespace."""
     runs = [Run("flyte", "workflow", "a", "w", "o/p/d/n", namespace=namespace) for namespace in ("x", "y", "")]
-    events: list[AnyEvent] = [Log(id="1", time=1, run=one, message="") for one in runs]
+    events: list[AnyEvent] = [Log(id="1", time=1, run=run, message="") for run in runs]
     assert len(journal.append(events).roots) == 1
     assert [e for _, chunks in journal.commits() for c in chunks.values() for e in c.events] == events
 

@@ -34,17 +34,19 @@ def test_nothing_acknowledged_is_missing_or_double(tmp_path: Path, durability: s
         acknowledged |= killed_after(rng.randrange(40), path, durability, max(acknowledged, default=-1) + 1)
         with Journal.open(path) as journal:
             assert journal.opened.quarantined is None
-            kept = numbers_by_seq(journal)
+            numbers = numbers_by_seq(journal)
             for number, seq in acknowledged.items():
-                assert kept[seq] == [number * 100 + n for n in range(50)]
-            everything = [n for numbers in kept.values() for n in numbers]
+                assert numbers[seq] == [number * 100 + n for n in range(50)]
+            everything = [n for numbers in numbers.values() for n in numbers]
             assert len(everything) == len(set(everything)) == journal.stats().events
-            assert journal.last_seq == max(kept, default=0)
+            assert journal.last_seq == max(numbers, default=0)
             # The batch that was under way is there whole or not at all; offered again, it is there once.
             again = max(acknowledged, default=-1) + 1
             offered = [event(f"r{again % 7}-{n % 5}", again * 100 + n, size=300) for n in range(50)]
             assert journal.append(offered).duplicates in (0, 50)
-            acknowledged[again] = next(seq for seq, kept in numbers_by_seq(journal).items() if again * 100 in kept)
+            acknowledged[again] = next(
+                seq for seq, numbers in numbers_by_seq(journal).items() if again * 100 in numbers
+            )
 
 
 def killed_after(lines: int, path: Path, durability: str, start: int) -> dict[int, int]:

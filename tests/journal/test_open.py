@@ -48,14 +48,14 @@ def check(path: Path, events: list[AnyEvent]) -> OpenReport:
     """Open a file that may be damaged, use it, and compare with what was in it."""
     with Journal.open(path, durability="off") as journal:
         report = journal.opened
-        kept = [e for _, chunks in journal.commits() for c in chunks.values() for e in c.events]
-        assert len(kept) == len({e.id for e in kept})
-        assert all(one in events for one in kept)
+        readable = [e for _, chunks in journal.commits() for c in chunks.values() for e in c.events]
+        assert len(readable) == len({e.id for e in readable})
+        assert all(event in events for event in readable)
         if report.quarantined is not None:
             assert report.quarantined.exists()
             assert report.reason
-            assert report.salvaged_events == len(kept) == journal.stats().events
-            assert report.lost in (None, len(events) - len(kept))
+            assert report.salvaged_events == len(readable) == journal.stats().events
+            assert report.lost in (None, len(events) - len(readable))
         before = journal.last_seq
         assert journal.append([event("new", 1)]).seq == before + 1
         assert [c.seq for c in journal.root_chunks(key("new"))] == [before + 1]

@@ -54,8 +54,8 @@ def test_roots_go_on_after_a_row_and_stop_at_a_limit(many: Reader, order: str) -
 
 @pytest.mark.parametrize("order", ["key", "recent"])
 def test_only_open_roots(many: Reader, order: str) -> None:
-    found = {row.root for row in many.roots("key" if order == "key" else "recent", open_only=True)}
-    assert found == {f"r{n}" for n in range(0, ROOTS, 3)}
+    result = {row.root for row in many.roots("key" if order == "key" else "recent", open_only=True)}
+    assert result == {f"r{n}" for n in range(0, ROOTS, 3)}
 
 
 def test_chunks_of_a_root_up_to_a_commit(many: Reader) -> None:
@@ -104,10 +104,10 @@ def test_stats_are_kept_up_without_a_scan(tmp_path: Path) -> None:
         journal.append([event("r1", 1)])
         journal.dead("flyte", "in.pb:3", "not protobuf", b"abc")
         journal.append([], done=[key("r2")])
-        found = journal.stats()
-        assert (found.events, found.roots, found.open_roots, found.dead_letters) == (3, 2, 1, 1)
-        assert (found.last_seq, found.sent_seq, found.oldest_unsent_seconds) == (2, 0, 5.0)
-        assert found.bytes > 0
+        result = journal.stats()
+        assert (result.events, result.roots, result.open_roots, result.dead_letters) == (3, 2, 1, 1)
+        assert (result.last_seq, result.sent_seq, result.oldest_unsent_seconds) == (2, 0, 5.0)
+        assert result.bytes > 0
         journal.sent_seq = 1
         assert journal.stats().oldest_unsent_seconds == 0.0
         journal.sent_seq = 2
@@ -121,11 +121,16 @@ def test_dead_letters_are_kept_verbatim_and_read_on(tmp_path: Path) -> None:
         for number in range(70):
             journal.dead("flyte", f"in.pb:{number}", "not \ud800 protobuf", bytes([number]) * 3)
         journal.append([])
-        found = list(journal.dead_letters())
-        assert [(d.id, d.where, d.record) for d in found] == [
+        result = list(journal.dead_letters())
+        assert [(d.id, d.where, d.record) for d in result] == [
             (n + 1, f"in.pb:{n}", bytes([n]) * 3) for n in range(70)
         ]  # fmt: skip
-        assert (found[0].time, found[0].source, found[0].reason, found[0].length) == (5, "flyte", "not ? protobuf", 3)
+        assert (result[0].time, result[0].source, result[0].reason, result[0].length) == (
+            5,
+            "flyte",
+            "not ? protobuf",
+            3,
+        )
         assert [d.id for d in journal.dead_letters(after=68)] == [69, 70]
 
 

@@ -35,8 +35,8 @@ def test_another_process_finds_the_same_ids() -> None:
         "from otel_events.model.identity import *; "
         "print(trace_id('a', 'b', 'c').hex(), span_id('a', 'b', 'c', 1, 'd').hex())"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert told == [trace_id("a", "b", "c").hex(), span_id("a", "b", "c", 1, "d").hex()]
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert printed == [trace_id("a", "b", "c").hex(), span_id("a", "b", "c", 1, "d").hex()]
 
 
 @given(words, words, words, st.integers(1, 9), st.sampled_from(["workflow", "node", "task"]))

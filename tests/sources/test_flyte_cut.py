@@ -44,9 +44,9 @@ def full() -> Any:
     return event
 
 
-def told(found: list[AnyEvent] | None) -> str:
+def said_by(events: list[AnyEvent] | None) -> str:
     """Everything that the events say, the order of their attributes too."""
-    return "None" if found is None else repr(list(found))
+    return "None" if events is None else repr(list(events))
 
 
 TEXTS = st.sampled_from(["", "a", "é", "x" * 127, "x" * 128, "y" * 5000, "J\x03abj\x01r\x82\x01"]) | st.text(max_size=4)
@@ -83,7 +83,7 @@ def test_events_of_one_attempt_say_what_a_parser_finds(some: list[bytes]) -> Non
             long: list[AnyEvent] | None = decode_task(event_pb2.TaskExecutionEvent.FromString(record))
         except DecodeError:
             long = None
-        assert short is None or told(short) == told(long)
+        assert short is None or said_by(short) == said_by(long)
 
 
 FIELDS = [field.name for field, _ in full().ListFields() if field.name not in ("task_id", "parent_node_execution_id")]
@@ -95,18 +95,18 @@ def test_the_usual_fields_are_cut_whichever_of_them_are_there(missing: str) -> N
     if missing:
         event.ClearField(missing)
     for _ in range(2):  # first by its tags, then by what the first one had
-        found = decode_fast(event.SerializeToString())
-        assert found is not None
-        assert told(found) == told(decode_task(event))
+        events = decode_fast(event.SerializeToString())
+        assert events is not None
+        assert said_by(events) == said_by(decode_task(event))
 
 
 def test_events_that_tell_nothing_new_share_their_attributes() -> None:
     event = usual(producer_id="propeller")
-    (one,) = decode(event.SerializeToString())
+    (first,) = decode(event.SerializeToString())
     event.phase = 3
     (other,) = decode(event.SerializeToString())
-    assert one.attributes is other.attributes
-    assert one != other
+    assert first.attributes is other.attributes
+    assert first != other
 
 
 @pytest.mark.parametrize("again", [b"\x0a\x00", b"\x0a\x01?", b"\x0a\x01x"])
@@ -118,7 +118,7 @@ def test_a_name_or_address_told_again_is_the_last_one_told(again: bytes) -> None
     record = head + b"\x32" + bytes([len(log)]) + log + b"\x3a" + time
     metadata = b"\x0a\x04name\x22\x01p" + again
     record += b"\x82\x01" + bytes([len(metadata)]) + metadata
-    assert told(decode_fast(record)) == told(decode_task(event_pb2.TaskExecutionEvent.FromString(record)))
+    assert said_by(decode_fast(record)) == said_by(decode_task(event_pb2.TaskExecutionEvent.FromString(record)))
 
 
 def _texts(event: Any) -> list[tuple[Any, str]]:
@@ -143,7 +143,7 @@ def test_a_secret_in_any_text_is_seen(place: int) -> None:
     for _ in range(2):
         assert suspicious(record)
     batch = decode_records("flyte", decode, [Record(record)], keep=True)
-    attributes = [value for found in batch.events for value in found.attributes.values()]
+    attributes = [value for event in batch.events for value in event.attributes.values()]
     assert SAID not in attributes
     assert b"hunter2" not in (batch.kept[0] or b"")
 
@@ -154,8 +154,8 @@ def test_intake_redacts_cut_events_as_it_does_parsed_ones(some: list[bytes], sai
         event = event_pb2.TaskExecutionEvent.FromString(record)
         event.reason += said
         whole = event.SerializeToString()
-        found = decode_fast(whole)
-        if found is not None:
+        events = decode_fast(whole)
+        if events is not None:
             batch = decode_records("flyte", decode, [Record(whole)], keep=True)
             assert batch.events == redact.events(decode_task(event))
             assert batch.kept[0] == redact.mask(whole)

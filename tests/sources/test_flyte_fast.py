@@ -78,10 +78,10 @@ def test_usual_events_take_the_short_way() -> None:
 
 
 def test_what_changes_within_an_attempt_is_seen() -> None:
-    one, other = simple(), simple()
+    first, other = simple(), simple()
     other.task_type, other.input_uri = "spark", "s3://in"
     other.metadata.plugin_identifier = "spark"
-    for event in (one, other, one):
+    for event in (first, other, first):
         assert decode_fast(event.SerializeToString()) == decode_task(event)
 
 

@@ -33,15 +33,17 @@ def test_every_field_of_the_event_messages_has_a_row() -> None:
     enriched = [level.enriched.DESCRIPTOR for level in LEVELS.values()]
     missing += [key(field) for message in enriched for field in message.fields if key(field) not in FIELDS]
     assert missing == []
-    assert {one.name for one in enriched} | {"CloudEventExecutionStart"} == set(  # that one is never sent (reference 4)
+    assert {message.name for message in enriched} | {
+        "CloudEventExecutionStart"
+    } == set(  # that one is never sent (reference 4)
         cloudevents_pb2.DESCRIPTOR.message_types_by_name
     )
 
 
 def test_no_row_is_of_a_field_that_does_not_exist() -> None:
-    known = {key(path[-1]) for level in LEVELS for path in leaves(LEVELS[level].event.DESCRIPTOR, inner=True)}
-    known |= {key(field) for level in LEVELS.values() for field in level.enriched.DESCRIPTOR.fields}
-    assert FIELDS.keys() - known == set()
+    names = {key(path[-1]) for level in LEVELS for path in leaves(LEVELS[level].event.DESCRIPTOR, inner=True)}
+    names |= {key(field) for level in LEVELS.values() for field in level.enriched.DESCRIPTOR.fields}
+    assert FIELDS.keys() - names == set()
 
 
 def test_the_page_is_printed_from_the_table() -> None:
@@ -82,7 +84,7 @@ def values(field: Any) -> list[tuple[Any, tuple[str, ...]]]:
     if field.message_type is not None:
         return []
     if field.enum_type is not None:
-        return [(one.number, forms_of(one.name)) for one in field.enum_type.values if one.number]
+        return [(message.number, forms_of(message.name)) for message in field.enum_type.values if message.number]
     if field.type == FieldDescriptor.TYPE_STRING:
         return [(WORD, (WORD,))]
     if field.type == FieldDescriptor.TYPE_BOOL:
@@ -127,10 +129,10 @@ def changed(level: str, path: tuple[Any, ...], sub_tasks: bool) -> Iterator[tupl
 
 
 CASES = [
-    pytest.param(level, path, sub_tasks, id=f"{level}.{'.'.join(one.name for one in path)}{'+sub' * sub_tasks}")
+    pytest.param(level, path, sub_tasks, id=f"{level}.{'.'.join(message.name for message in path)}{'+sub' * sub_tasks}")
     for level in LEVELS
     for path in leaves(LEVELS[level].event.DESCRIPTOR)
-    for sub_tasks in ((False, True) if any(one.name == "external_resources" for one in path) else (False,))
+    for sub_tasks in ((False, True) if any(message.name == "external_resources" for message in path) else (False,))
 ]
 
 
@@ -138,7 +140,7 @@ CASES = [
 def test_the_value_of_every_field_shows(level: str, path: tuple[Any, ...], sub_tasks: bool) -> None:
     defaults = {("task_id", "resource_type"): 1}  # left out: what it always is
     for without, event, forms in changed(level, path, sub_tasks):
-        if without == event or defaults.get(tuple(one.name for one in path)) == getattr(
+        if without == event or defaults.get(tuple(message.name for message in path)) == getattr(
             place(event, path), path[-1].name
         ):
             continue

@@ -95,12 +95,12 @@ def message() -> Any:
 
 
 def forms() -> dict[str, Any]:
-    told = message()
+    span_message = message()
     text = (SPANS / "retry_span.json").read_text()
-    answer = WorkflowExecutionGetMetricsResponse(span=told)
+    answer = WorkflowExecutionGetMetricsResponse(span=span_message)
     return {
-        "message": told,
-        "bytes": told.SerializeToString(),
+        "message": span_message,
+        "bytes": span_message.SerializeToString(),
         "JSON as text": text,
         "JSON as bytes": b"  " + text.encode(),
         "JSON as dict": json.loads(text),
@@ -119,10 +119,10 @@ def test_a_flyte_span_in_each_form_prints_as_flytekit_prints_it(form: str, capsy
 
 
 def test_a_time_that_is_missing_shows_as_such_and_counts_nothing() -> None:
-    told = message()
-    told.spans[1].spans[0].ClearField("end_time")
-    told.spans[0].start_time.seconds = -62135596800  # Go's zero time
-    span = ExecutionSpan.from_flyte(told)
+    span_message = message()
+    span_message.spans[1].spans[0].ClearField("end_time")
+    span_message.spans[0].start_time.seconds = -62135596800  # Go's zero time
+    span = ExecutionSpan.from_flyte(span_message)
     lines = explained(span).splitlines()[2:4]
     assert lines[0].split() == ["WORKFLOW_SETUP", "-", "11-14", "22:13:21.000000", "-", "workflow/exec1"]
     assert lines[1].split() == ["NODE_SETUP", "11-14", "22:13:21.000000", "-", "-", "node/n0"]
@@ -205,15 +205,15 @@ def python(kind: str, id_: str, parent: Run | None = None, attempt: int = 1) -> 
     return Run("python", kind, id_, f"app.{id_}", *of)  # type: ignore[arg-type]  # as above
 
 
-def told(run: Run, *phases: tuple[str, float]) -> list[AnyEvent]:
+def recorded_events(run: Run, *phases: tuple[str, float]) -> list[AnyEvent]:
     """An event for each ``phase[:native word]`` at that second."""
-    found: list[AnyEvent] = []
+    events: list[AnyEvent] = []
     for word, second in phases:
         phase, _, native = word.partition(":")
         id_ = f"{run.id}{run.attempt}{word}"
         when = START + int(second * SECOND)
-        found.append(PhaseChange(id=id_, time=when, run=run, phase=phase, native=native or phase))
-    return found
+        events.append(PhaseChange(id=id_, time=when, run=run, phase=phase, native=native or phase))
+    return events
 
 
 def journal(path: Path, *events: Sequence[AnyEvent]) -> Path:
@@ -229,10 +229,10 @@ def test_a_recorded_run_is_split_into_its_operations(tmp_path: Path) -> None:
     first, again = python("task", "load", FLOW), python("task", "load", FLOW, attempt=2)
     whole = journal(
         tmp_path / "j.db",
-        told(FLOW, ("pending", 0), ("running", 1), ("finalizing", 19), ("succeeded", 20)),
-        told(first, ("pending", 2), ("pending:INITIALIZING", 3), ("running", 4), ("failed", 5)),
-        told(again, ("running", 7), ("paused", 8), ("running:again", 9), ("succeeded", 10)),
-        told(python("task", "save", FLOW), ("running", 12), ("finalizing", 15), ("succeeded", 16)),
+        recorded_events(FLOW, ("pending", 0), ("running", 1), ("finalizing", 19), ("succeeded", 20)),
+        recorded_events(first, ("pending", 2), ("pending:INITIALIZING", 3), ("running", 4), ("failed", 5)),
+        recorded_events(again, ("running", 7), ("paused", 8), ("running:again", 9), ("succeeded", 10)),
+        recorded_events(python("task", "save", FLOW), ("running", 12), ("finalizing", 15), ("succeeded", 16)),
     )
     assert rows(ExecutionSpan.of("flow", whole)) == [
         ("WORKFLOW_QUEUE", 1.0, "workflow/flow"),
@@ -261,13 +261,13 @@ def test_a_task_of_tasks_has_as_runtime_what_they_do_not_cover(tmp_path: Path) -
     outer = python("task", "outer", FLOW)
     whole = journal(
         tmp_path / "j.db",
-        told(FLOW, ("running", 0), ("succeeded", 10)),
-        told(outer, ("running", 0), ("succeeded", 10)),
-        told(python("task", "a", outer), ("running", 2), ("succeeded", 6)),
-        told(python("task", "b", outer), ("running", 3), ("succeeded", 4)),
+        recorded_events(FLOW, ("running", 0), ("succeeded", 10)),
+        recorded_events(outer, ("running", 0), ("succeeded", 10)),
+        recorded_events(python("task", "a", outer), ("running", 2), ("succeeded", 6)),
+        recorded_events(python("task", "b", outer), ("running", 3), ("succeeded", 4)),
     )
-    found = rows(ExecutionSpan.of("outer", whole))
-    assert found == [
+    printed_rows = rows(ExecutionSpan.of("outer", whole))
+    assert printed_rows == [
         ("TASK_RUNTIME", 2.0, "  task/0"),
         ("TASK_RUNTIME", 4.0, "      task/0"),
         ("TASK_RUNTIME", 1.0, "      task/0"),
@@ -280,9 +280,9 @@ def test_what_has_no_length_is_there_and_names_that_are_taken_are_numbered(tmp_p
     named = [Run(run.source, run.kind, run.id, "same", run.root, run.parent, parent_kind="workflow") for run in twice]
     whole = journal(
         tmp_path / "j.db",
-        told(FLOW, ("running", 0), ("succeeded", 2)),
-        told(named[0], ("succeeded", 1)),
-        told(named[1], ("succeeded", 1)),
+        recorded_events(FLOW, ("running", 0), ("succeeded", 2)),
+        recorded_events(named[0], ("succeeded", 1)),
+        recorded_events(named[1], ("succeeded", 1)),
     )
     data = ExecutionSpan.of("flow", whole).data()["flow"]
     assert list(data["nodes"]) == ["same", "same#2"]
@@ -294,16 +294,18 @@ def test_what_has_no_length_is_there_and_names_that_are_taken_are_numbered(tmp_p
 
 def test_a_run_that_is_under_way_ends_at_the_last_that_was_heard_of_it(tmp_path: Path) -> None:
     task = python("task", "load", FLOW)
-    whole = journal(tmp_path / "j.db", told(FLOW, ("running", 0)), told(task, ("pending", 1), ("running", 3)))
+    whole = journal(
+        tmp_path / "j.db", recorded_events(FLOW, ("running", 0)), recorded_events(task, ("pending", 1), ("running", 3))
+    )
     assert rows(ExecutionSpan.of("flow", whole)) == [("TASK_QUEUE", 2.0, "    task/0")]
 
 
 def test_runs_of_any_depth_are_shown(tmp_path: Path) -> None:
-    chain: list[AnyEvent] = told(FLOW, ("running", 0), ("succeeded", 1))
+    chain: list[AnyEvent] = recorded_events(FLOW, ("running", 0), ("succeeded", 1))
     above = FLOW
     for level in range(600):
         above = python("task", f"t{level}", above)
-        chain += told(above, ("running", 0), ("succeeded", 1))
+        chain += recorded_events(above, ("running", 0), ("succeeded", 1))
     span = ExecutionSpan.of("flow", journal(tmp_path / "j.db", chain))
     names = {entity.strip() for _, _, entity in rows(span)}
     assert names == {"task/0"}
@@ -314,13 +316,19 @@ def test_runs_of_any_depth_are_shown(tmp_path: Path) -> None:
 
 def test_several_runs_without_one_over_them_stand_side_by_side(tmp_path: Path) -> None:
     lost = [python("task", id_, python("workflow", "gone")) for id_ in ("a", "b")]
-    whole = journal(tmp_path / "j.db", *(told(run, ("running", n), ("succeeded", n + 1)) for n, run in enumerate(lost)))
+    whole = journal(
+        tmp_path / "j.db", *(recorded_events(run, ("running", n), ("succeeded", n + 1)) for n, run in enumerate(lost))
+    )
     assert list(ExecutionSpan.of("gone", whole).data()[""]["nodes"]) == ["app.a", "app.b"]
 
 
 def test_a_run_that_is_not_there_or_not_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j.db"
-    journal(path, told(python("workflow", "n1"), ("running", 0)), told(python("workflow", "n2"), ("running", 0)))
+    journal(
+        path,
+        recorded_events(python("workflow", "n1"), ("running", 0)),
+        recorded_events(python("workflow", "n2"), ("running", 0)),
+    )
     monkeypatch.setenv("OTEL_EVENTS_JOURNAL", str(path))
     with pytest.raises(RunNotFound, match="otel-events runs"):
         ExecutionSpan.of("missing")
@@ -329,7 +337,7 @@ def test_a_run_that_is_not_there_or_not_one(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_command_prints_both(cli: Cli, tmp_path: Path) -> None:  # noqa: F811 - the fixture of that name
-    path = journal(tmp_path / "j.db", told(FLOW, ("running", 0), ("succeeded", 2)))
+    path = journal(tmp_path / "j.db", recorded_events(FLOW, ("running", 0), ("succeeded", 2)))
     span = ExecutionSpan.of("flow", path)
     assert cli("explain", "flow", "--journal", path, "--format", "flyte", "--utc").out == explained(span)
     dump = cli("dump", "flow", "--journal", path, "--format", "flyte")

@@ -37,10 +37,10 @@ def roots_of(*events: Sequence[AnyEvent]) -> list[Step]:
 
 
 def critical(steps: Sequence[Step]) -> list[str]:
-    found: list[str] = []
+    names: list[str] = []
     for step in steps:
-        found += [step.run.name or "etl"] * step.critical + critical(step.children)
-    return found
+        names += [step.run.name or "etl"] * step.critical + critical(step.children)
+    return names
 
 
 def small() -> list[Step]:
@@ -149,8 +149,8 @@ def test_what_never_ran_is_not_idle() -> None:
 
 
 def test_one_run_of_the_tree() -> None:
-    found = only(small(), "p/d/x/put")
-    assert [(step.run.name, step.run.attempt) for step in found] == [("put", 1), ("put", 2)]
+    names = only(small(), "p/d/x/put")
+    assert [(step.run.name, step.run.attempt) for step in names] == [("put", 1), ("put", 2)]
     assert only(small(), "nobody") == []
 
 
@@ -158,9 +158,9 @@ def test_attempts_that_share_a_foreign_span_all_show() -> None:
     given = {"traceparent": traceparent(b"t" * 16, b"s" * 8)}
     runs = [msgspec.structs.replace(node("a"), attempt=number) for number in (1, 2)]
     changes = [
-        msgspec.structs.replace(one, attributes=given)
+        msgspec.structs.replace(event, attributes=given)
         for run in runs
-        for one in whole(run, run.attempt, run.attempt + 0.5)
+        for event in whole(run, run.attempt, run.attempt + 0.5)
     ]
     (root,) = roots_of(whole(FLOW, 0, 5), changes)
     assert [step.run.attempt for step in root.children] == [1, 2]

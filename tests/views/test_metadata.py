@@ -28,7 +28,7 @@ __all__ = ["cli"]
 NOON_S = NOON / SECOND
 
 
-def kept(path: Path, events: Sequence[AnyEvent]) -> str:
+def journalled(path: Path, events: Sequence[AnyEvent]) -> str:
     with closing(Journal.open(path)) as writer:
         writer.append(list(events))
     return str(path)
@@ -64,8 +64,8 @@ def test_the_seed_s_two_dictionaries(tmp_path: Path) -> None:
 
 def test_recorded_workflows_of_ray_tell_what_ray_tells(tmp_path: Path) -> None:
     """All that is over, from the journal alone: equal but for the ends that Ray does not write."""
-    found = [event for _, record in records(str(build(tmp_path / "ray"))) for event in decode(record)]
-    journal = kept(tmp_path / "journal.db", found)
+    events = [event for _, record in records(str(build(tmp_path / "ray"))) for event in decode(record)]
+    journal = journalled(tmp_path / "journal.db", events)
     compared = 0
     for capture in CAPTURES:
         if stage(capture["label"]) or capture["label"] in GONE or capture["call"][0] in ("opts2", "q3", "team", ""):
@@ -88,7 +88,7 @@ def batch(tmp_path: Path) -> str:
     again = run_of("night/1/b", "night/1", 2, name="load", source="events")
     follows = (Link("depends_on", "night/1/a", "task", "night/1"), Link("launched_by", "x", "task", "x"))
     open_ = run_of("night/2", kind="workflow", name="nightly", source="events")
-    return kept(
+    return journalled(
         tmp_path / "journal.db",
         [
             change(top, "pending", 0), change(top, "running", 1, attributes={"team": "a", "code.function.name": "f"}),
@@ -128,7 +128,7 @@ def test_any_source_has_the_same_keys(batch: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "answer"),
     [
         (["nope"], "No such workflow_id 'nope'"),
         (["nope", "x"], "No such workflow_id 'nope'"),
@@ -141,8 +141,8 @@ def test_any_source_has_the_same_keys(batch: str) -> None:
         ([""], "No such workflow_id ''"),
     ],
 )
-def test_unknown_ids_are_told_in_ray_s_words(batch: str, call: list[str], told: str) -> None:
-    assert asked(call, journal=batch) == {"error": ["builtins.ValueError", told]}
+def test_unknown_ids_are_told_in_ray_s_words(batch: str, call: list[str], answer: str) -> None:
+    assert asked(call, journal=batch) == {"error": ["builtins.ValueError", answer]}
 
 
 def test_lists_and_status(batch: str) -> None:
@@ -165,29 +165,29 @@ def test_what_cannot_be_read_is_no_unknown_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["flyte", "prefect"])
 def test_golden_runs_of_every_source(tmp_path: Path, source: str) -> None:
     name = {"flyte": "retries_user_then_system", "prefect": "s03_retries"}[source]
-    found = decode_records(source, decoder(source), golden(source, name)).events
-    journal = kept(tmp_path / "journal.db", found)
+    events = decode_records(source, decoder(source), golden(source, name)).events
+    journal = journalled(tmp_path / "journal.db", events)
     ((workflow_id, status),) = list_all(journal=journal)
     whole = get_metadata(workflow_id, journal=journal)
     assert list(whole) == ["status", "user_metadata", "stats"]
     assert whole["status"] == status == get_status(workflow_id, journal=journal)
-    tasks = {event.run.id for event in found if event.run.root == workflow_id} - {workflow_id}
+    tasks = {event.run.id for event in events if event.run.root == workflow_id} - {workflow_id}
     for task in tasks:
-        told = get_metadata(workflow_id, task, journal=journal)
-        assert list(told) == ["task_id", "task_options", "user_metadata", "workflow_refs", "stats"]
-        assert told["stats"].keys() == {"start_time", "end_time"}
-        assert get_metadata(workflow_id, told["task_id"], journal=journal) == told
+        answer = get_metadata(workflow_id, task, journal=journal)
+        assert list(answer) == ["task_id", "task_options", "user_metadata", "workflow_refs", "stats"]
+        assert answer["stats"].keys() == {"start_time", "end_time"}
+        assert get_metadata(workflow_id, answer["task_id"], journal=journal) == answer
     assert tasks
 
 
 def test_a_task_that_nothing_is_above_is_asked_for_as_a_workflow(tmp_path: Path) -> None:
-    found = decode_records("clearml", decoder("clearml"), golden("clearml", "train")).events
-    journal = kept(tmp_path / "journal.db", found)
+    events = decode_records("clearml", decoder("clearml"), golden("clearml", "train")).events
+    journal = journalled(tmp_path / "journal.db", events)
     ((task, status),) = list_all(journal=journal)
     assert status == get_status(task, journal=journal) == "SUCCESSFUL"
-    told = get_metadata(task, journal=journal)
-    assert list(told) == ["status", "user_metadata", "stats"]
-    assert told["stats"]["end_time"] > told["stats"]["start_time"]
+    answer = get_metadata(task, journal=journal)
+    assert list(answer) == ["status", "user_metadata", "stats"]
+    assert answer["stats"]["end_time"] > answer["stats"]["start_time"]
 
 
 def test_a_workflow_inside_another(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_workflow_inside_another(tmp_path: Path) -> None:
     beside = run_of("top/y", "top", name="y", parent="top")
     runs = (run_of("top", kind="workflow"), inner, deep, beside)
     phases = list(enumerate(("running", "succeeded")))
-    journal = kept(tmp_path / "j.db", [change(run, phase, at) for run in runs for at, phase in phases])
+    journal = journalled(tmp_path / "j.db", [change(run, phase, at) for run in runs for at, phase in phases])
     assert get_metadata("top/sub", "x", journal=journal)["task_id"] == "x"
     assert asked(["top/sub", "y"], journal=journal)["error"][1] == "No such task_id 'y' in workflow 'top/sub'"
     assert get_metadata("top", "x", journal=journal)["stats"] == {"start_time": NOON_S, "end_time": NOON_S + 1}
@@ -215,7 +215,7 @@ def test_the_command_prints_ray_s_answer(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "answer"),
     [
         (["nope"], 1, "otel-events: No such workflow_id 'nope'\n"),
         (["night/1", "no\x1b[31mpe"], 1, "otel-events: No such task_id 'no\\u001b[31mpe' in workflow 'night/1'\n"),
@@ -225,9 +225,9 @@ def test_the_command_prints_ray_s_answer(cli: Cli, tmp_path: Path) -> None:
         (["x", "--storage", "/no/such"], 2, "otel-events: no storage of Ray workflows at /no/such"),
     ],
 )
-def test_the_command_says_what_is_wrong(cli: Cli, batch: str, arguments: list[str], code: int, told: str) -> None:
+def test_the_command_says_what_is_wrong(cli: Cli, batch: str, arguments: list[str], code: int, answer: str) -> None:
     ran = cli("metadata", *arguments, "--journal", batch)
-    assert (ran.code, ran.out, ran.err[: len(told)]) == (code, "", told)
+    assert (ran.code, ran.out, ran.err[: len(answer)]) == (code, "", answer)
 
 
 def test_the_command_on_recorded_runs(cli: Cli, batch: str) -> None:

@@ -1,8 +1,8 @@
 """Prefect 3: events of the server (one, a websocket frame, or a page of them), and answers of its REST API.
 
-Which of these a record is, its content tells; ``hint`` is not needed. State events become changes of phase
-(prefect_states.py), answers of the API become logs with links (prefect_rest.py), everything else a log or a report by
-the table of families (prefect_tables.py).
+The content of a record shows which of these it is, so ``hint`` is not used. State events become changes of phase
+(states.py), answers of the API become logs with links (rest.py), and everything else becomes a log or a report by the
+table of families (tables.py).
 """
 
 from __future__ import annotations
@@ -76,9 +76,18 @@ _record = msgspec.json.Decoder(_Record)
 
 
 def decode(record: bytes, hint: str = "") -> list[AnyEvent]:
-    """The events of one record: one for an event or a frame, one for each event of a page, some for REST answers.
+    """Decode one record of Prefect.
 
-    Raises DecodeError for what is none of these, or lacks time, id, name or resource; a page is refused as a whole.
+    Args:
+        record: JSON: an event, a websocket frame, a page of events, or answers of the REST API.
+        hint: Not used.
+
+    Returns:
+        One event for an event or a frame, one for each event of a page, several for REST answers.
+
+    Raises:
+        DecodeError: The record is none of these, or an event lacks time, id, name or resource. A page is refused as a
+            whole.
     """
     try:
         events = _decode(_record.decode(shallow(record)))
