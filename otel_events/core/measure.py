@@ -17,26 +17,26 @@ INCOMPLETE = "incomplete"
 def count_event(metrics: Metrics, event: AnyEvent, run: Run, late: bool = False) -> None:
     """A new event of ``run``, as far as it is known: stats become families of their own; a late one is counted."""
     if isinstance(event, Stat):
-        metrics.stat(metrics.labels(run if traits_of(run.source).stats_need_names else event.run), event)
+        metrics.runs.stat(metrics.runs.labels(run if traits_of(run.source).stats_need_names else event.run), event)
     if late:
-        metrics.late(event.run.source)
+        metrics.internal.late(event.run.source)
 
 
 def count_attempt(metrics: Metrics, closed: Closed) -> None:
     """An ended attempt: its outcome, who is to blame, its cache status, and transitions that should not be."""
     attempt = closed.attempt
     if INTERNAL in attempt.attributes:
-        metrics.dropped("internal", 1)
+        metrics.internal.dropped("internal", 1)
         return
-    labels = metrics.labels(attempt.run)
+    labels = metrics.runs.labels(attempt.run)
     blame = attempt.error.kind if attempt.error and closed.outcome != "succeeded" else ""
-    metrics.attempt_ended(labels, closed.outcome or INCOMPLETE, blame, _exemplar(attempt, closed.where))
+    metrics.runs.attempt_ended(labels, closed.outcome or INCOMPLETE, blame, _exemplar(attempt, closed.where))
     cache = attempt.attributes.get("otel_events.cache.status")
     if cache:
-        metrics.cache(labels, str(cache))
-    metrics.ended_as(labels, attempt.run, attempt.native)
+        metrics.runs.cache(labels, str(cache))
+    metrics.runs.ended_as(labels, attempt.run, attempt.native)
     if attempt.illegal:
-        metrics.illegal(attempt.illegal)
+        metrics.internal.illegal(attempt.illegal)
 
 
 def count_run(metrics: Metrics, attempt: Attempt, outcome: str, where: Context) -> None:
@@ -44,8 +44,8 @@ def count_run(metrics: Metrics, attempt: Attempt, outcome: str, where: Context) 
     if INTERNAL in attempt.attributes:
         return
     running, created = attempt.run_running, attempt.created
-    metrics.run_finished(
-        metrics.labels(attempt.run),
+    metrics.runs.run_finished(
+        metrics.runs.labels(attempt.run),
         outcome or INCOMPLETE,
         (attempt.end - running) / NANO if running and outcome else None,
         max(0, running - created) / NANO if running else None,

@@ -145,7 +145,7 @@ class Engine:
         """A run is new, or told its name: its series start, and those of the runs that take over what it told."""
         for run in root.named_by(known):
             if count and run.id:
-                self._metrics.seen(run)
+                self._metrics.runs.seen(run)
         if known.run.id == known.run.root and traits_of(known.run.source).workflow_from_root:
             self._fold_cache.clear()
 
@@ -394,4 +394,4 @@ class Engine:
         for root in list(self._roots.values()):
             for known in list(root.runs.values()):
                 if known.open_phase() and not known.internal:
-                    yield self._metrics.labels(root.called(known)), known.phase, known.start
+                    yield self._metrics.runs.labels(root.called(known)), known.phase, known.start

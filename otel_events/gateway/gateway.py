@@ -194,10 +194,10 @@ class Gateway:
             except JournalError:
                 self._letters = {*batch.dead, *self._letters} if len(self._letters) < LETTERS else set(batch.dead)
                 raise
-            self._metrics.received(source, batch.records)
+            self._metrics.internal.received(source, batch.records)
             for _ in batch.dead:
-                self._metrics.dead_letter(source)
-            self._metrics.taken(source, len(batch.events) - duplicates, duplicates)
+                self._metrics.internal.dead_letter(source)
+            self._metrics.internal.appended(source, len(batch.events) - duplicates, duplicates)
         return Accepted(len(batch.events) - duplicates, duplicates, batch.dead)
 
     def offer(self, source: str, events: Sequence[AnyEvent]) -> Accepted:
@@ -205,18 +205,18 @@ class Gateway:
         with self._lock:
             self._open_for_more()
             duplicates = self._commit(events, None)
-            self._metrics.taken(source, len(events) - duplicates, duplicates)
+            self._metrics.internal.appended(source, len(events) - duplicates, duplicates)
         return Accepted(len(events) - duplicates, duplicates, [])
 
     def dropped(self, reason: str, events: int) -> None:
         """Count events that never came this far: whoever hands them over had no room for more."""
         with self._lock:
-            self._metrics.dropped(reason, events)
+            self._metrics.internal.dropped(reason, events)
 
     def faulted(self, what: str, times: int) -> None:
         """Count what failed in the process that these events are of."""
         with self._lock:
-            self._metrics.faulted(what, times)
+            self._metrics.internal.faulted(what, times)
 
     def _bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter with the next commit; once, also where its batch failed and is offered again."""
@@ -317,7 +317,7 @@ class Gateway:
         trimmed = self._journal.trim(now)
         self._engine.drop(trimmed.roots)
         for reason, dropped in trimmed.by_reason.items():
-            self._metrics.dropped(reason, dropped)
+            self._metrics.internal.dropped(reason, dropped)
         if trimmed.more:
             self._next["housekeeping"] = now
         if not self._decided:
@@ -332,9 +332,9 @@ class Gateway:
     def _count_ourselves(self) -> None:
         self._journal.sent_seq = self._delivery.sent_seq
         stats = self._journal.stats()
-        self._metrics.journal(stats.events, stats.bytes, stats.oldest_unsent_seconds)
+        self._metrics.internal.journal(stats.events, stats.bytes, stats.oldest_unsent_seconds)
         for signal, counts in self._delivery.counts().items():
-            self._metrics.exported(signal, counts.sent, counts.failed + counts.rejected, counts.retried)
+            self._metrics.internal.exported(signal, counts.sent, counts.failed + counts.rejected, counts.retried)
 
     # --- what others read ------------------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ def _take_in(
             journal.dead(letter.source, letter.where, letter.reason, letter.record, letter.length)
         summary.dead.extend(batch.dead)
         summary.records += batch.records
-        metrics.received(source, batch.records)
+        metrics.internal.received(source, batch.records)
         # Repeats are dropped by the fold, root by root: remembering every id here would cost memory without bound.
         journal.append(batch.events, dedupe=False)
         summary.events += len(batch.events)
@@ -150,7 +150,7 @@ def _order(line: Line) -> tuple[int, str, int, str, bool]:
 
 def _count(closed: list[Closed], rest: list[Attempt], metrics: Metrics) -> None:
     for one in closed:
-        metrics.seen(one.attempt.run)
+        metrics.runs.seen(one.attempt.run)
         count_attempt(metrics, one)
         if one.final:
             count_run(metrics, one.attempt, one.outcome, one.where)

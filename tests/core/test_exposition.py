@@ -56,18 +56,18 @@ def filled() -> Metrics:
     """One of everything: exemplars, a stat of each type, awkward labels, runs under way."""
     metrics = Metrics(start=NOW - 10, tags=["split"], build={"version": "1", "python": "3"})
     run = Run("flyte", "task", "id", 'quote" slash\\ line\n', "root", namespace="p/d", workflow="größe 🚀")
-    labels = metrics.labels(run)
+    labels = metrics.runs.labels(run)
     metrics.active = lambda: [(labels, "running", NOW)]
-    metrics.seen(run)
+    metrics.runs.seen(run)
     held = Exemplar(1.5, NOW, b"\x01" * 16, b"\x02" * 8)
-    metrics.attempt_ended(labels, "succeeded", "", held)
-    metrics.run_finished(labels, "succeeded", 90_000.0, 0.004, NOW, held)
-    metrics.run_finished(labels, "succeeded", 3.0, 0.004, NOW, None)
+    metrics.runs.attempt_ended(labels, "succeeded", "", held)
+    metrics.runs.run_finished(labels, "succeeded", 90_000.0, 0.004, NOW, held)
+    metrics.runs.run_finished(labels, "succeeded", 3.0, 0.004, NOW, None)
     for kind in ("counter", "gauge", "histogram", "timer", "scalar"):
         stat = Stat(id="e", time=NOW, run=run, name=f"a {kind}", value=2.5e7, type=kind, unit="By", tags={"split": "x"})
-        metrics.stat(labels, stat, held)
-    metrics.received("flyte", 5)
-    metrics.journal(1, 2**40, math.inf)
+        metrics.runs.stat(labels, stat, held)
+    metrics.internal.received("flyte", 5)
+    metrics.internal.journal(1, 2**40, math.inf)
     return metrics
 
 
@@ -177,7 +177,7 @@ def test_no_stat_can_break_the_scrape(stats: list[tuple[str, str, float]]) -> No
     run = Run("flyte", "task", "id", "n", "root")
     for name, kind, value in stats:
         stat = Stat(id="e", time=NOW, run=run, name=name, value=value, type=kind)  # type: ignore[arg-type]  # sampled
-        metrics.stat(metrics.labels(run), stat)
+        metrics.runs.stat(metrics.runs.labels(run), stat)
     for accept, parse in (("", parse_text), (OPENMETRICS, parse_openmetrics)):
         read = list(parse(exposition(metrics, accept, NOW)[0].decode()))
         series = [(sample.name, *sorted(sample.labels.items())) for family in read for sample in family.samples]
@@ -231,6 +231,6 @@ def test_a_scrape_shows_what_happened_since_the_last() -> None:
     metrics = Metrics()
     run = Run("flyte", "task", "id", "n", "root")
     for expected in (b"1.0", b"2.0"):
-        metrics.run_finished(metrics.labels(run), "failed", 1.0, None, NOW)
+        metrics.runs.run_finished(metrics.runs.labels(run), "failed", 1.0, None, NOW)
         [line] = [line for line in exposition(metrics, "", NOW)[0].splitlines() if b"_runs_total{" in line]
         assert line.endswith(b" " + expected)

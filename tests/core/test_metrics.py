@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 import random
 import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -41,7 +43,7 @@ def families(metrics: Metrics) -> dict[str, MetricData]:
 
 def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
     """Label values -> value, of a counter or gauge."""
-    return {one.labels: one.value for one in families(metrics)[name].points if isinstance(one, Point)}
+    return {point.labels: point.value for point in families(metrics)[name].points if isinstance(point, Point)}
 
 
 def histogram(metrics: Metrics, name: str) -> HistogramPoint:
@@ -64,10 +66,10 @@ def shown(metrics: Metrics) -> bytes:
 
 def test_outcome_series_start_at_0_and_are_not_reset() -> None:
     metrics = Metrics()
-    labels = metrics.labels(RUN)
-    metrics.run_finished(labels, "failed", 1.0, None, NOW)
-    metrics.seen(RUN)
-    metrics.seen(RUN)
+    labels = metrics.runs.labels(RUN)
+    metrics.runs.run_finished(labels, "failed", 1.0, None, NOW)
+    metrics.runs.seen(RUN)
+    metrics.runs.seen(RUN)
     runs, attempts = values(metrics, "otel_events_runs_total"), values(metrics, "otel_events_attempts_total")
     assert {key[-1] for key in runs} == {*OUTCOMES, "incomplete"}
     assert {key[-2:] for key in attempts} == {(outcome, "") for outcome in (*OUTCOMES, "incomplete")}
@@ -77,9 +79,9 @@ def test_outcome_series_start_at_0_and_are_not_reset() -> None:
 
 def test_a_finished_run_counts_in_four_families() -> None:
     metrics = Metrics()
-    labels = metrics.labels(RUN)
-    metrics.run_finished(labels, "succeeded", 1.5, 0.25, NOW, exemplar(0, value=9.0))
-    metrics.run_finished(labels, "succeeded", 90_000.0, None, NOW - 5, None)
+    labels = metrics.runs.labels(RUN)
+    metrics.runs.run_finished(labels, "succeeded", 1.5, 0.25, NOW, exemplar(0, value=9.0))
+    metrics.runs.run_finished(labels, "succeeded", 90_000.0, None, NOW - 5, None)
     assert values(metrics, "otel_events_runs_total") == {(*labels, "succeeded"): 2.0}
     assert values(metrics, "otel_events_last_success_timestamp_seconds") == {labels: NOW / 1e9}
     duration = histogram(metrics, "otel_events_run_duration_seconds")
@@ -94,34 +96,34 @@ def test_a_finished_run_counts_in_four_families() -> None:
 
 def test_a_run_that_never_ran_or_failed_adds_no_duration_and_no_success() -> None:
     metrics = Metrics()
-    metrics.run_finished(metrics.labels(RUN), "skipped", None, None, NOW, exemplar(0))
-    found = families(metrics)
-    assert values(metrics, "otel_events_runs_total") == {(*metrics.labels(RUN), "skipped"): 1.0}
+    metrics.runs.run_finished(metrics.runs.labels(RUN), "skipped", None, None, NOW, exemplar(0))
+    by_name = families(metrics)
+    assert values(metrics, "otel_events_runs_total") == {(*metrics.runs.labels(RUN), "skipped"): 1.0}
     for name in ("run_duration_seconds", "queue_duration_seconds", "last_success_timestamp_seconds"):
-        assert found[f"otel_events_{name}"].points == []
+        assert by_name[f"otel_events_{name}"].points == []
 
 
 def test_clocks_that_disagree_make_no_negative_duration() -> None:
     metrics = Metrics()
-    metrics.run_finished(metrics.labels(RUN), "failed", -3.0, -1.0, NOW)
+    metrics.runs.run_finished(metrics.runs.labels(RUN), "failed", -3.0, -1.0, NOW)
     for name in ("run", "queue"):
-        found = histogram(metrics, f"otel_events_{name}_duration_seconds")
-        assert (found.sum, found.buckets[0]) == (0.0, 1)
+        duration = histogram(metrics, f"otel_events_{name}_duration_seconds")
+        assert (duration.sum, duration.buckets[0]) == (0.0, 1)
 
 
 def test_a_bound_belongs_to_its_bucket() -> None:
     metrics = Metrics()
     for bound in SECONDS:
-        metrics.run_finished(metrics.labels(RUN), "failed", bound, None, NOW)
+        metrics.runs.run_finished(metrics.runs.labels(RUN), "failed", bound, None, NOW)
     assert histogram(metrics, "otel_events_run_duration_seconds").buckets == [*[1] * len(SECONDS), 0]
 
 
 def test_cache_and_error_kind_are_labels() -> None:
     metrics = Metrics()
-    labels = metrics.labels(RUN)
-    metrics.cache(labels, "hit")
-    metrics.attempt_ended(labels, "failed", "user", None)
-    metrics.attempt_ended(labels, "failed", "user", exemplar(0))
+    labels = metrics.runs.labels(RUN)
+    metrics.runs.cache(labels, "hit")
+    metrics.runs.attempt_ended(labels, "failed", "user", None)
+    metrics.runs.attempt_ended(labels, "failed", "user", exemplar(0))
     assert values(metrics, "otel_events_cache_total") == {(*labels, "hit"): 1.0}
     assert values(metrics, "otel_events_attempts_total") == {(*labels, "failed", "user"): 2.0}
 
@@ -136,15 +138,15 @@ EXEMPLARS = st.none() | st.builds(
 
 
 def _ended(task: str, outcome: str, blame: str, held: Exemplar | None) -> Step:
-    return lambda m: m.attempt_ended(m.labels(run_of(task)), outcome, blame, held)
+    return lambda m: m.runs.attempt_ended(m.runs.labels(run_of(task)), outcome, blame, held)
 
 
 def _finished(task: str, run_s: float | None, queue_s: float | None, end: int, held: Exemplar | None) -> Step:
-    return lambda m: m.run_finished(m.labels(run_of(task)), "succeeded", run_s, queue_s, end, held)
+    return lambda m: m.runs.run_finished(m.runs.labels(run_of(task)), "succeeded", run_s, queue_s, end, held)
 
 
-def _stat(task: str, told: Stat, held: Exemplar | None) -> Step:
-    return lambda m: m.stat(m.labels(run_of(task)), told, held)
+def _stat(task: str, reported: Stat, held: Exemplar | None) -> Step:
+    return lambda m: m.runs.stat(m.runs.labels(run_of(task)), reported, held)
 
 
 def run_of(task: str, source: str = "flyte") -> Run:
@@ -159,15 +161,15 @@ STATS = st.builds(
     id=st.sampled_from("efgh"),
     unit=st.sampled_from(["", "s", "ms"]),
 ).flatmap(
-    lambda one: st.sampled_from([("g", "gauge"), ("c", "counter"), ("h", "histogram"), ("t", "timer")]).map(
-        lambda kind: msgspec.structs.replace(one, name=kind[0], type=kind[1], id=f"{one.id}{one.value}")
+    lambda drawn: st.sampled_from([("g", "gauge"), ("c", "counter"), ("h", "histogram"), ("t", "timer")]).map(
+        lambda kind: msgspec.structs.replace(drawn, name=kind[0], type=kind[1], id=f"{drawn.id}{drawn.value}")
     )
 )
 STEPS = st.one_of(
     st.builds(_ended, TASKS, st.sampled_from(OUTCOMES), st.sampled_from(["", "user"]), EXEMPLARS),
     st.builds(_finished, TASKS, st.none() | SECOND_VALUES, st.none() | SECOND_VALUES, st.integers(0, 9), EXEMPLARS),
     st.builds(_stat, TASKS, STATS, EXEMPLARS),
-    TASKS.map(lambda task: lambda m: m.seen(run_of(task))),
+    TASKS.map(lambda task: lambda m: m.runs.seen(run_of(task))),
 )
 
 
@@ -201,9 +203,9 @@ def replayed(steps: Iterable[Step]) -> Metrics:
 def test_sums_are_exact() -> None:
     metrics = Metrics()
     for value in (1e16, *[1.0] * 6):  # added one by one as floats: 1e16
-        metrics.stat(metrics.labels(RUN), stat("x", value, type="histogram"))
+        metrics.runs.stat(metrics.runs.labels(RUN), stat("x", value, type="histogram"))
     for _ in range(10):  # added as floats: 0.9999999999999999
-        metrics.run_finished(metrics.labels(RUN), "failed", 0.1, None, NOW)
+        metrics.runs.run_finished(metrics.runs.labels(RUN), "failed", 0.1, None, NOW)
     assert histogram(metrics, "otel_events_stat_x").sum == 1e16 + 6
     assert histogram(metrics, "otel_events_run_duration_seconds").sum == 1.0
 
@@ -211,7 +213,7 @@ def test_sums_are_exact() -> None:
 def test_a_sum_beyond_all_floats_is_infinite() -> None:
     metrics = Metrics()
     for _ in range(2):
-        metrics.stat(metrics.labels(RUN), stat("x", 1.7e308, type="counter"))
+        metrics.runs.stat(metrics.runs.labels(RUN), stat("x", 1.7e308, type="counter"))
     assert list(values(metrics, "otel_events_stat_x_total").values()) == [math.inf]
     again = Metrics()
     again.restore(metrics.snapshot())
@@ -224,22 +226,24 @@ def test_a_sum_beyond_all_floats_is_infinite() -> None:
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
 def test_the_latest_exemplar_stays_by_time_then_span(order: int) -> None:
     metrics = Metrics()
-    labels = metrics.labels(RUN)
-    given_ones = [exemplar(0, b"z" * 8), exemplar(1, b"a" * 8), exemplar(1, b"b" * 8)]
-    for one in given_ones[::order]:
-        metrics.attempt_ended(labels, "failed", "", one)
-        metrics.run_finished(labels, "failed", 3.0, 0.001, NOW, one)
-    found = families(metrics)
+    labels = metrics.runs.labels(RUN)
+    exemplars = [exemplar(0, b"z" * 8), exemplar(1, b"a" * 8), exemplar(1, b"b" * 8)]
+    for held in exemplars[::order]:
+        metrics.runs.attempt_ended(labels, "failed", "", held)
+        metrics.runs.run_finished(labels, "failed", 3.0, 0.001, NOW, held)
+    by_name = families(metrics)
     last = exemplar(1, b"b" * 8)
-    assert [one.exemplar for one in found["otel_events_attempts_total"].points if isinstance(one, Point)] == [last]
-    assert [one.exemplar for one in found["otel_events_runs_total"].points if isinstance(one, Point)] == [last]
+    assert [point.exemplar for point in by_name["otel_events_attempts_total"].points if isinstance(point, Point)] == [
+        last
+    ]
+    assert [point.exemplar for point in by_name["otel_events_runs_total"].points if isinstance(point, Point)] == [last]
     assert histogram(metrics, "otel_events_run_duration_seconds").exemplars == [exemplar(1, b"b" * 8, 3.0)]
 
 
 def test_each_bucket_holds_its_own_exemplar() -> None:
     metrics = Metrics()
     for at, seconds in enumerate((0.001, 3.0, 0.002)):
-        metrics.run_finished(metrics.labels(RUN), "failed", seconds, None, NOW, exemplar(at))
+        metrics.runs.run_finished(metrics.runs.labels(RUN), "failed", seconds, None, NOW, exemplar(at))
     held = histogram(metrics, "otel_events_run_duration_seconds").exemplars
     assert held == [exemplar(2, value=0.002), exemplar(1, value=3.0)]
 
@@ -248,7 +252,7 @@ def test_each_bucket_holds_its_own_exemplar() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "name", "value"),
+    ("reported", "name", "value"),
     [
         (stat("rows", 3, type="counter"), "otel_events_stat_rows_total", 3.0),
         (stat("rows_total", 3, type="counter"), "otel_events_stat_rows_total", 3.0),
@@ -268,12 +272,12 @@ def test_each_bucket_holds_its_own_exemplar() -> None:
         (stat("größe"), "otel_events_stat_gr_e", 1.0),
         (stat("2x"), "otel_events_stat_2x", 1.0),
     ],
-    ids=lambda one: one if isinstance(one, str) else "",
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_stat_makes_a_family_of_its_name_unit_and_type(told: Stat, name: str, value: float) -> None:
+def test_a_stat_makes_a_family_of_its_name_unit_and_type(reported: Stat, name: str, value: float) -> None:
     metrics = Metrics()
-    metrics.stat(metrics.labels(RUN), told)
-    assert values(metrics, name) == {metrics.labels(RUN): value}
+    metrics.runs.stat(metrics.runs.labels(RUN), reported)
+    assert values(metrics, name) == {metrics.runs.labels(RUN): value}
 
 
 @pytest.mark.parametrize(
@@ -291,39 +295,39 @@ def test_a_stat_makes_a_family_of_its_name_unit_and_type(told: Stat, name: str, 
 )
 def test_timers_are_histograms_of_seconds(unit: str, value: float, name: str) -> None:
     metrics = Metrics()
-    metrics.stat(metrics.labels(RUN), stat(name, value, type="timer", unit=unit), exemplar(0))
-    found = histogram(metrics, "otel_events_stat_step_seconds")
-    assert (found.sum, found.bounds, found.count) == (2.5, SECONDS, 1)
-    assert found.buckets[SECONDS.index(2.5)] == 1
-    assert found.exemplars == [exemplar(0, value=2.5)]
+    metrics.runs.stat(metrics.runs.labels(RUN), stat(name, value, type="timer", unit=unit), exemplar(0))
+    steps = histogram(metrics, "otel_events_stat_step_seconds")
+    assert (steps.sum, steps.bounds, steps.count) == (2.5, SECONDS, 1)
+    assert steps.buckets[SECONDS.index(2.5)] == 1
+    assert steps.exemplars == [exemplar(0, value=2.5)]
 
 
 def test_a_histogram_of_no_unit_has_buckets_by_magnitude() -> None:
     metrics = Metrics()
     for value in (0.0, 0.002, 5e6):
-        metrics.stat(metrics.labels(RUN), stat("x", value, type="histogram"))
-    found = histogram(metrics, "otel_events_stat_x")
-    assert found.bounds == MAGNITUDES
-    assert [at for at, count in enumerate(found.buckets) if count] == [0, 1, len(MAGNITUDES)]
+        metrics.runs.stat(metrics.runs.labels(RUN), stat("x", value, type="histogram"))
+    point = histogram(metrics, "otel_events_stat_x")
+    assert point.bounds == MAGNITUDES
+    assert [at for at, count in enumerate(point.buckets) if count] == [0, 1, len(MAGNITUDES)]
 
 
 def test_the_last_value_is_by_event_time_then_id() -> None:
     metrics = Metrics()
     for time, name, value in ((2, "a", 1.0), (2, "b", 2.0), (1, "z", 3.0)):
-        metrics.stat(metrics.labels(RUN), stat("x", value, time=NOW + time, id=name))
+        metrics.runs.stat(metrics.runs.labels(RUN), stat("x", value, time=NOW + time, id=name))
     assert list(values(metrics, "otel_events_stat_x").values()) == [2.0]
 
 
 def test_gauges_may_be_nan_or_infinite() -> None:
     metrics = Metrics()
-    metrics.stat(metrics.labels(RUN), stat("x", math.nan))
-    metrics.stat(metrics.labels(RUN), stat("y", -math.inf))
+    metrics.runs.stat(metrics.runs.labels(RUN), stat("x", math.nan))
+    metrics.runs.stat(metrics.runs.labels(RUN), stat("y", -math.inf))
     assert math.isnan(next(iter(values(metrics, "otel_events_stat_x").values())))
     assert list(values(metrics, "otel_events_stat_y").values()) == [-math.inf]
 
 
 @pytest.mark.parametrize(
-    ("before", "told", "reason"),
+    ("before", "refused", "reason"),
     [
         ([stat("x")], stat("x", type="counter"), "conflict"),
         ([stat("x")], stat("x", type="histogram"), "conflict"),
@@ -338,21 +342,21 @@ def test_gauges_may_be_nan_or_infinite() -> None:
         ([], stat("x", 1e308, type="timer", unit="d"), "value"),
     ],
 )
-def test_what_no_family_can_take_is_counted(before: Sequence[Stat], told: Stat, reason: str) -> None:
+def test_what_no_family_can_take_is_counted(before: Sequence[Stat], refused: Stat, reason: str) -> None:
     metrics = Metrics(stat_cap=2)
-    for one in before:
-        metrics.stat(metrics.labels(RUN), one)
-    kept = {name: data.points for name, data in families(metrics).items() if "_stat_" in name}
-    metrics.stat(metrics.labels(RUN), told)
-    refused = values(metrics, "otel_events_refused_stats_total")
-    assert {key: value for key, value in refused.items() if value} == {(reason,): 1.0}
-    now = {name: data.points for name, data in families(metrics).items() if "_stat_" in name and data.points}
-    assert now == kept
+    for earlier in before:
+        metrics.runs.stat(metrics.runs.labels(RUN), earlier)
+    points_before = {name: data.points for name, data in families(metrics).items() if "_stat_" in name}
+    metrics.runs.stat(metrics.runs.labels(RUN), refused)
+    counts = values(metrics, "otel_events_refused_stats_total")
+    assert {key: value for key, value in counts.items() if value} == {(reason,): 1.0}
+    points = {name: data.points for name, data in families(metrics).items() if "_stat_" in name and data.points}
+    assert points == points_before
 
 
 def test_only_allowed_tags_become_labels() -> None:
     metrics = Metrics(tags=["split", "gpu.id"])
-    metrics.stat(metrics.labels(RUN), stat("x", tags={"gpu.id": "0", "user": "u"}))
+    metrics.runs.stat(metrics.runs.labels(RUN), stat("x", tags={"gpu.id": "0", "user": "u"}))
     data = families(metrics)["otel_events_stat_x"]
     assert data.label_names == (*COMMON, "gpu_id", "split")
     assert [point.labels[5:] for point in data.points] == [("0", "")]
@@ -369,21 +373,21 @@ def test_tags_that_cannot_be_labels_are_named(tags: list[str]) -> None:
 
 def test_labels_are_the_same_object_for_the_same_values() -> None:
     metrics = Metrics()
-    assert metrics.labels(RUN) is metrics.labels(msgspec.structs.replace(RUN, id="other", attempt=3))
+    assert metrics.runs.labels(RUN) is metrics.runs.labels(msgspec.structs.replace(RUN, id="other", attempt=3))
 
 
 @given(text=st.text(st.characters(), max_size=300))
 def test_label_values_are_short_and_hide_nothing(text: str) -> None:
-    made = clean(text)
-    assert len(made) <= 256
-    assert clean(made) == made
-    assert not re.search("[\x00-\x1f\x7f-\x9f\u202e\ud800-\udfff]", made)
-    made.encode()
+    value = clean(text)
+    assert len(value) <= 256
+    assert clean(value) == value
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202e\ud800-\udfff]", value)
+    value.encode()
 
 
 def test_control_characters_are_shown_and_long_values_cut() -> None:
     dirty = run_of("a\nb\x1b[0m\ud800" + "x" * 300)
-    name = Metrics().labels(dirty)[4]
+    name = Metrics().runs.labels(dirty)[4]
     assert name.startswith("a\\nb\\x1b[0m\\ud800xxx")
     assert (len(name), name[-1]) == (256, "…")
     assert clean("größe 🚀") == "größe 🚀"
@@ -392,9 +396,9 @@ def test_control_characters_are_shown_and_long_values_cut() -> None:
 def test_past_the_cap_series_are_one_of_other_by_source() -> None:
     metrics = Metrics(cap=2)
     for number, source in enumerate(("flyte", "flyte", "flyte", "flyte", "ray")):
-        labels = metrics.labels(run_of(f"t{number}", source))
+        labels = metrics.runs.labels(run_of(f"t{number}", source))
         for _ in range(2):
-            metrics.run_finished(labels, "failed", 1.0, 1.0, NOW)
+            metrics.runs.run_finished(labels, "failed", 1.0, 1.0, NOW)
     runs = values(metrics, "otel_events_runs_total")
     assert {(key[0], key[4], key[5]): value for key, value in runs.items()} == {
         ("flyte", "t0", "failed"): 2.0,
@@ -413,7 +417,7 @@ def test_past_the_cap_series_are_one_of_other_by_source() -> None:
 def test_a_full_family_lets_no_series_begin_but_counts_what_happens() -> None:
     metrics = Metrics(cap=3)
     for number in range(4):
-        metrics.seen(run_of(f"t{number}"))
+        metrics.runs.seen(run_of(f"t{number}"))
     assert len(values(metrics, "otel_events_runs_total")) == 3
     assert not any(values(metrics, "otel_events_label_overflow_total").values())
 
@@ -421,18 +425,18 @@ def test_a_full_family_lets_no_series_begin_but_counts_what_happens() -> None:
 def test_sources_cannot_grow_the_series_without_end() -> None:
     metrics = Metrics(cap=1)
     for number in range(200):
-        metrics.late(f"source{number}")
-        metrics.run_finished(metrics.labels(run_of("t", f"source{number}")), "failed", None, None, NOW)
+        metrics.internal.late(f"source{number}")
+        metrics.runs.run_finished(metrics.runs.labels(run_of("t", f"source{number}")), "failed", None, None, NOW)
     for name in ("otel_events_events_late_total", "otel_events_runs_total"):
-        found = values(metrics, name)
-        assert len(found) <= 1 + 64 + 1
-        assert sum(found.values()) == 200
+        counts = values(metrics, name)
+        assert len(counts) <= 1 + 64 + 1
+        assert sum(counts.values()) == 200
 
 
 def test_a_source_with_control_characters_keeps_its_count() -> None:
     metrics = Metrics()
     for _ in range(3):
-        metrics.late("a\nb")
+        metrics.internal.late("a\nb")
     assert values(metrics, "otel_events_events_late_total") == {("a\\nb",): 3.0}
 
 
@@ -442,8 +446,8 @@ def test_a_source_with_control_characters_keeps_its_count() -> None:
 def test_active_runs_are_counted_by_phase_and_gone_phases_stay_at_0() -> None:
     under_way: list[tuple[Run, str, int]] = [(RUN, "running", NOW), (RUN, "running", NOW - 7), (RUN, "pending", 0)]
     metrics = Metrics()
-    metrics.active = lambda: [(metrics.labels(run), phase, start) for run, phase, start in under_way]
-    labels = metrics.labels(RUN)
+    metrics.active = lambda: [(metrics.runs.labels(run), phase, start) for run, phase, start in under_way]
+    labels = metrics.runs.labels(RUN)
     assert values(metrics, "otel_events_runs_active") == {(*labels, "running"): 2.0, (*labels, "pending"): 1.0}
     assert values(metrics, "otel_events_oldest_run_start_time_seconds") == {(*labels, "running"): (NOW - 7) / 1e9}
     under_way.clear()
@@ -453,7 +457,7 @@ def test_active_runs_are_counted_by_phase_and_gone_phases_stay_at_0() -> None:
 
 def test_active_runs_past_the_cap_are_folded_and_reading_again_counts_nothing() -> None:
     metrics = Metrics(cap=1)
-    metrics.active = lambda: [(metrics.labels(run_of(task)), "running", NOW + at) for at, task in enumerate("cab")]
+    metrics.active = lambda: [(metrics.runs.labels(run_of(task)), "running", NOW + at) for at, task in enumerate("cab")]
     first = shown(metrics)
     assert shown(metrics) == first
     active = values(metrics, "otel_events_runs_active")
@@ -463,18 +467,18 @@ def test_active_runs_past_the_cap_are_folded_and_reading_again_counts_nothing() 
     assert values(metrics, "otel_events_label_overflow_total")["otel_events_runs_active",] == 2.0
 
 
-# --- ourselves --------------------------------------------------------------------------------------------------------
+# --- this process -----------------------------------------------------------------------------------------------------
 
 
 def test_self_metrics() -> None:
     metrics = Metrics(build={"version": "1.2.3"})
-    metrics.received("flyte", 5)
-    metrics.taken("flyte", 3, 1)
-    metrics.late("flyte")
-    metrics.dead_letter("flyte")
-    metrics.dropped("disk_full", 4)
-    metrics.illegal(2)
-    metrics.journal(10, 2048, 1.5)
+    metrics.internal.received("flyte", 5)
+    metrics.internal.appended("flyte", 3, 1)
+    metrics.internal.late("flyte")
+    metrics.internal.dead_letter("flyte")
+    metrics.internal.dropped("disk_full", 4)
+    metrics.internal.illegal(2)
+    metrics.internal.journal(10, 2048, 1.5)
     by_source = {"records_received": 5.0, "events_accepted": 3.0, "events_duplicate": 1.0, "events_late": 1.0}
     for name, value in {**by_source, "dead_letters": 1.0}.items():
         assert values(metrics, f"otel_events_{name}_total") == {("flyte",): value}
@@ -490,18 +494,18 @@ def test_self_metrics() -> None:
 
 def test_a_source_starts_at_0_in_every_family_of_sources() -> None:
     metrics = Metrics()
-    metrics.received("ray", 0)
+    metrics.internal.received("ray", 0)
     for name in ("records_received", "events_accepted", "events_duplicate", "events_late", "dead_letters"):
         assert values(metrics, f"otel_events_{name}_total") == {("ray",): 0.0}
 
 
 def test_exported_takes_totals_of_the_process_and_goes_on_over_restarts() -> None:
     metrics = Metrics()
-    metrics.exported("traces", 10, 1, 2)
-    metrics.exported("traces", 15, 1, 2)
+    metrics.internal.exported("traces", 10, 1, 2)
+    metrics.internal.exported("traces", 15, 1, 2)
     again = Metrics()
     again.restore(metrics.snapshot())
-    again.exported("traces", 4, 0, 1)
+    again.internal.exported("traces", 4, 0, 1)
     sent = values(again, "otel_events_export_sent_total")
     assert sent == {("logs",): 0.0, ("metrics",): 0.0, ("traces",): 19.0}
     assert values(again, "otel_events_export_failed_total")["traces",] == 1.0
@@ -517,12 +521,12 @@ def test_bytes_that_are_no_snapshot_are_named(broken: bytes) -> None:
 def test_a_family_that_changed_its_shape_starts_at_0() -> None:
     old, new = Metrics(tags=["split"]), Metrics(tags=["gpu"])
     for metrics in (old, new):
-        metrics.seen(RUN)
-        metrics.stat(metrics.labels(RUN), stat("x", 5.0))
-    old.illegal(3)
+        metrics.runs.seen(RUN)
+        metrics.runs.stat(metrics.runs.labels(RUN), stat("x", 5.0))
+    old.internal.illegal(3)
     new.restore(old.snapshot())
     assert values(new, "otel_events_illegal_transitions_total") == {(): 3.0}
-    assert list(values(new, "otel_events_stat_x")) == [(*new.labels(RUN), "")]
+    assert list(values(new, "otel_events_stat_x")) == [(*new.runs.labels(RUN), "")]
     fresh = Metrics(tags=["gpu"])
     fresh.restore(old.snapshot())
     assert "otel_events_stat_x" not in families(fresh)
@@ -539,8 +543,8 @@ def test_a_reader_in_another_thread_sees_every_histogram_whole() -> None:
         number = 0
         while not stop.is_set():
             number += 1
-            labels = metrics.labels(run_of(f"t{number % 500}"))
-            metrics.run_finished(labels, "failed", 2.0, 2.0, NOW, exemplar(number))
+            labels = metrics.runs.labels(run_of(f"t{number % 500}"))
+            metrics.runs.run_finished(labels, "failed", 2.0, 2.0, NOW, exemplar(number))
 
     writer = threading.Thread(target=write)
     sys.setswitchinterval(1e-6)
@@ -593,8 +597,8 @@ def translated_utf8(name: str, unit: str, monotonic: bool, gauge: bool) -> str:
 
 
 def translated_label(name: str) -> str:
-    made = re.sub("[^A-Za-z0-9]+", "_", name)
-    return f"key_{made}" if made[:1].isdigit() else made
+    escaped = re.sub("[^A-Za-z0-9]+", "_", name)
+    return f"key_{escaped}" if escaped[:1].isdigit() else escaped
 
 
 UNIT_WORDS = {**UNITS, "1": ""}
@@ -703,14 +707,20 @@ DESIGN = Path(__file__).resolve().parents[2] / "docs" / "design.md"
 
 def test_the_table_has_every_family_of_the_design() -> None:
     section = DESIGN.read_text(encoding="utf-8").split("## 6. Metrics")[1].split("## 7.")[0]
-    told = set(re.findall(r"^\| (otel_events_\w+) \|", section, re.MULTILINE))
+    designed = set(re.findall(r"^\| (otel_events_\w+) \|", section, re.MULTILINE))
     for prefix, middle, suffix in re.findall(r"(?:otel_events)?(_\w*)\{([\w,]+)\}(\w*)", section.split("Self:")[1]):
         grouped = "," in middle
-        told |= {f"otel_events{prefix}{one}{suffix}" for one in (middle.split(",") if grouped else [""])}
-    told |= {"otel_events_illegal_transitions_total", "otel_events_build_info"}
-    known = {family.name for family in FAMILIES}
-    assert told - known == set()
-    assert known == told
+        designed |= {f"otel_events{prefix}{part}{suffix}" for part in (middle.split(",") if grouped else [""])}
+    designed |= {"otel_events_illegal_transitions_total", "otel_events_build_info"}
+    coded = {family.name for family in FAMILIES}
+    assert designed - coded == set()
+    assert coded == designed
+
+
+@pytest.mark.parametrize("module", ["recording", "text"])
+def test_the_examples_hold(module: str) -> None:
+    result = doctest.testmod(import_module(f"otel_events.core.metrics.{module}"))
+    assert (result.failed, result.attempted > 0) == (0, True)
 
 
 def test_the_printed_table_has_a_row_for_each_family() -> None:

@@ -1,7 +1,8 @@
 """The metric families (design, section 6): the table, and what counts into it.
 
-families.py is the table; recording.py has ``Metrics``, one method for each thing that can happen; series.py the cells
-of a family and their cap; stats.py the families of stats; text.py makes names and label values safe.
+families.py is the table. recording.py has ``Metrics``, which ties together what counts (runs.py: what runs do;
+internal.py: what this process does) and what reads. registry.py holds the series of all families, series.py the series
+of one family and their cap, stats.py the families of stats. text.py makes names and label values safe.
 """
 
 from __future__ import annotations

@@ -23,20 +23,20 @@ OTHER = "__other__"
 """Value of every label but ``source`` in the one series that takes what is past a family's cap (law 7)."""
 
 STAT_CAP = 200
-"""Families that stats may make."""
+"""How many families stats may make."""
 
 INCOMPLETE = "incomplete"
-"""The ``outcome`` label of what was closed without one."""
+"""The ``outcome`` label of attempts and runs that were closed without an outcome."""
 
 ENDINGS = (*OUTCOMES, INCOMPLETE)
 """Values of ``outcome`` whose counters start at 0 when a definition is first seen."""
 
 SIGNALS = ("traces", "metrics", "logs")
 LIMITS = ("journal_full_unsent", "disk_full", "queue_full", "retention")
-"""Reasons to let events go that every process can have."""
+"""Reasons to drop events that every process can have."""
 REFUSALS = ("conflict", "families", "name", "value")
-"""Why a stat is in no family: its name is taken by another type; STAT_CAP families are there already; its name has no
-letter or digit; it is not finite or below 0, which only a gauge may be."""
+"""Why no family takes a stat: another type has its name; there are STAT_CAP families already; its name has no letter or
+digit; its value is not finite, or below 0, and it is no gauge."""
 
 NANO = 1_000_000_000
 
@@ -62,7 +62,7 @@ def _seconds(name: str, text: str, *labels: str) -> Family:
     return Family(name, "histogram", text, "s", (*COMMON, *labels), SECONDS)
 
 
-def _own(name: str, text: str, unit: str, *labels: str) -> Family:
+def _internal(name: str, text: str, unit: str, *labels: str) -> Family:
     return _counter(name, text, unit, *labels, common=False)
 
 
@@ -92,16 +92,22 @@ LAST_SUCCESS = _gauge(
 )
 CACHE = _counter("otel_events_cache_total", "Ended attempts that told a cache status.", "{attempt}", "status")
 
-RECEIVED = _own("otel_events_records_received_total", "Records taken in, decodable or not.", "{record}", "source")
-ACCEPTED = _own("otel_events_events_accepted_total", "Events new to the journal.", "{event}", "source")
-DUPLICATE = _own("otel_events_events_duplicate_total", "Events that were in the journal already.", "{event}", "source")
-LATE = _own("otel_events_events_late_total", "Events after their attempt's span went out.", "{event}", "source")
-DEAD = _own("otel_events_dead_letters_total", "Records that could not be decoded, kept verbatim.", "{record}", "source")
-DROPPED = _own("otel_events_dropped_total", "Events let go by a stated limit of the journal.", "{event}", "reason")
-ILLEGAL = _own("otel_events_illegal_transitions_total", "Phase changes that no source should make.", "{transition}")
-SENT = _own("otel_events_export_sent_total", "Items that the collector took.", "{item}", "signal")
-FAILED = _own("otel_events_export_failed_total", "Items that the collector refused for good.", "{item}", "signal")
-RETRIED = _own("otel_events_export_retried_total", "Requests sent once more.", "{request}", "signal")
+RECEIVED = _internal("otel_events_records_received_total", "Records taken in, decodable or not.", "{record}", "source")
+ACCEPTED = _internal("otel_events_events_accepted_total", "Events new to the journal.", "{event}", "source")
+DUPLICATE = _internal(
+    "otel_events_events_duplicate_total", "Events that were in the journal already.", "{event}", "source"
+)
+LATE = _internal("otel_events_events_late_total", "Events after their attempt's span went out.", "{event}", "source")
+DEAD = _internal(
+    "otel_events_dead_letters_total", "Records that could not be decoded, kept verbatim.", "{record}", "source"
+)
+DROPPED = _internal("otel_events_dropped_total", "Events let go by a stated limit of the journal.", "{event}", "reason")
+ILLEGAL = _internal(
+    "otel_events_illegal_transitions_total", "Phase changes that no source should make.", "{transition}"
+)
+SENT = _internal("otel_events_export_sent_total", "Items that the collector took.", "{item}", "signal")
+FAILED = _internal("otel_events_export_failed_total", "Items that the collector refused for good.", "{item}", "signal")
+RETRIED = _internal("otel_events_export_retried_total", "Requests sent once more.", "{request}", "signal")
 JOURNAL_EVENTS = _gauge("otel_events_journal_events", "Events in the journal.", "{event}", common=False)
 JOURNAL_BYTES = _gauge("otel_events_journal_bytes", "Size of the journal on disk.", "By", common=False)
 UNACKED = _gauge(
@@ -110,11 +116,11 @@ UNACKED = _gauge(
     "s",
     common=False,
 )
-OVERFLOW = _own(
+OVERFLOW = _internal(
     "otel_events_label_overflow_total", "Measurements counted under __other__ past the family's cap.", "", "family"
 )
-REFUSED = _own("otel_events_refused_stats_total", "Stats that are in no family, by why.", "{stat}", "reason")
-FAULTS = _own(
+REFUSED = _internal("otel_events_refused_stats_total", "Stats that are in no family, by why.", "{stat}", "reason")
+FAULTS = _internal(
     "otel_events_faults_total",
     "What failed in a user's process beside the user's own work, and was passed over.",
     "{fault}",
@@ -123,24 +129,30 @@ FAULTS = _own(
 BUILD = _gauge("otel_events_build_info", "Always 1; the labels say what runs.", "", "version", "python", common=False)
 
 OF_RUNS: tuple[Family, ...] = (RUNS, ATTEMPTS, RUN_DURATION, QUEUE_DURATION, ACTIVE, OLDEST, LAST_SUCCESS, CACHE)
-OF_OURSELVES: tuple[Family, ...] = (
+OF_THE_PROCESS: tuple[Family, ...] = (
     *(RECEIVED, ACCEPTED, DUPLICATE, LATE, DEAD, DROPPED, ILLEGAL, SENT, FAILED, RETRIED),
     *(JOURNAL_EVENTS, JOURNAL_BYTES, UNACKED, OVERFLOW, REFUSED, FAULTS, BUILD),
 )
 
 
 def all_families(sources: Mapping[str, Traits]) -> tuple[Family, ...]:
-    """All families in the order in which they are shown; those that a source adds stand between the runs' and our own.
-    The families of stats follow, sorted by name."""
-    return (*OF_RUNS, *(family for traits in sources.values() for family in traits.families()), *OF_OURSELVES)
+    """The table of all families but those of stats, in the order in which they are shown.
+
+    Args:
+        sources: Traits by source. The families that sources add stand between those of runs and our own.
+
+    Returns:
+        The families. Those of stats follow them, sorted by name.
+    """
+    return (*OF_RUNS, *(family for traits in sources.values() for family in traits.families()), *OF_THE_PROCESS)
 
 
 BY_SOURCE = (RECEIVED, ACCEPTED, DUPLICATE, LATE, DEAD)
-"""Counters that start at 0 together when a source is first heard of."""
+"""Counters that start at 0 together at the first record or event of a source."""
 
 
 def families_table(sources: Mapping[str, Traits]) -> str:
-    """``all_families`` as a Markdown table, with the row that stands for all families of stats."""
+    """``all_families`` as a Markdown table, with one row for all families of stats."""
     rows = [_row(family) for family in all_families(sources)]
     rows.append(
         "| `otel_events_stat_{name}[_{unit}][_total]` | by the stat's type | its own "

@@ -1,11 +1,12 @@
 """Series of one family: cells that are written by one thread and read by others, bounded in number.
 
-No locks where numbers are counted. One thread writes; readers rely on what CPython with its GIL gives them:
-``dict.copy`` and a slice of a list are one step, and two additions that stand side by side, no call or jump between,
-are not interrupted. So a reader sees every series whole (a histogram's sum and buckets are of the same observations).
-Cells are never taken out or replaced while there are readers.
+Counting takes no lock. One thread writes. Readers rely on the GIL of CPython: ``dict.copy`` and a slice of a list are
+one step, and two additions that stand side by side, with no call or jump between, are not interrupted. So a reader sees
+every series whole: a histogram's sum and buckets are of the same observations. Cells are never removed or replaced
+while there are readers.
 
-Sums are integers (nanoseconds, or multiples of the smallest float), so that no order of adding them shows (law 1).
+Sums are integers (nanoseconds, or multiples of the smallest float), so that the order of adding them does not show
+(law 1).
 """
 
 from __future__ import annotations
@@ -21,23 +22,29 @@ from otel_events.core.metrics.text import clean
 from otel_events.model.telemetry import Exemplar, HistogramPoint, Point
 
 Key = tuple[str, ...]
-Held = tuple[int, bytes, bytes, float]
+HeldExemplar = tuple[int, bytes, bytes, float]
 """An exemplar as it is compared: time (ns), span id, trace id, value. The greatest stays, whatever the order."""
 Number = int | bytes
 """An integer as it is kept: bytes where 64 bits do not hold it."""
 
-UNTOLD = -2
-"""Time of the exemplar that there is not."""
+NO_EXEMPLAR = -2
+"""Time of an exemplar that does not exist: before any, NEVER included."""
 NEVER = -1
-NOTHING: Held = (NEVER, b"", b"", 0.0)
+"""Time of the exemplar of a cell that has none yet."""
+EMPTY: HeldExemplar = (NEVER, b"", b"", 0.0)
 FINEST = 1 << 1074
 """How many of the smallest float make 1: every finite float is a whole number of them."""
 OVERFLOW_SOURCES = 64
-"""Sources that get a series of OTHER of their own; those that follow share one, since anyone may send a source."""
+"""Sources that get a series of OTHER of their own. All later ones share one, because anyone may send a source."""
 
 
 def exact(value: float) -> int:
-    """A finite float as multiples of 1/FINEST, without loss. Raises ValueError for NaN, OverflowError for infinity."""
+    """A finite float as multiples of 1/FINEST, without loss.
+
+    Raises:
+        ValueError: It is NaN.
+        OverflowError: It is infinite.
+    """
     numerator, denominator = value.as_integer_ratio()
     return numerator << (1075 - denominator.bit_length())
 
@@ -68,16 +75,16 @@ class Counter:
     def __init__(self) -> None:
         self.value = 0
         self.time = NEVER
-        self.held = NOTHING
+        self.held = EMPTY
 
     def observe(
-        self, value: float, scaled: int, time: int = UNTOLD, span_id: bytes = b"", trace_id: bytes = b""
+        self, value: float, scaled: int, time: int = NO_EXEMPLAR, span_id: bytes = b"", trace_id: bytes = b""
     ) -> None:
         """Take an increment; ``scaled``: the same in units of 1/scale. The rest is its exemplar."""
         self.value += scaled
         self.hold((time, span_id, trace_id, value))
 
-    def hold(self, held: Held) -> None:
+    def hold(self, held: HeldExemplar) -> None:
         """Take an exemplar, if it is later than the one held."""
         if held > self.held:
             self.time, self.held = held[0], held
@@ -90,7 +97,8 @@ class Counter:
         self.time = self.held[0]
 
     def point(self, key: Key, scale: int) -> Point:
-        return Point(key, ratio(self.value, scale), _exemplar(self.held))
+        exemplar = None if self.held[0] < 0 else _exemplar(self.held)
+        return Point(key, ratio(self.value, scale), exemplar)
 
 
 class Gauge:
@@ -118,8 +126,11 @@ class Gauge:
 
 
 class Histogram:
-    """``cells``: the sum (in units of 1/scale), then the count of each bucket, +Inf last; ``times`` and ``held`` are
-    of the exemplars, in the same places."""
+    """One histogram.
+
+    ``cells`` holds the sum (in units of 1/scale), then the count of each bucket, +Inf last. ``times`` and ``held`` hold
+    the exemplar of each bucket, at the same indexes.
+    """
 
     __slots__ = ("bounds", "cells", "edges", "held", "times")
 
@@ -128,10 +139,10 @@ class Histogram:
         self.edges = (float("-inf"), *bounds)
         self.cells = [0] * (len(bounds) + 2)
         self.times = [NEVER] * (len(bounds) + 2)
-        self.held = [NOTHING] * (len(bounds) + 2)
+        self.held = [EMPTY] * (len(bounds) + 2)
 
     def observe(
-        self, value: float, scaled: int, time: int = UNTOLD, span_id: bytes = b"", trace_id: bytes = b""
+        self, value: float, scaled: int, time: int = NO_EXEMPLAR, span_id: bytes = b"", trace_id: bytes = b""
     ) -> None:
         """Take one value, not NaN; ``scaled``: the same in units of 1/scale. The rest is its exemplar."""
         place = bisect_left(self.edges, value)
@@ -147,30 +158,26 @@ class Histogram:
 
     def state(self) -> list[Any]:
         total, *buckets = self.cells[:]
-        return [pack_number(total), buckets, [(at, one) for at, one in enumerate(self.held) if one[0] >= 0]]
+        return [pack_number(total), buckets, [(at, held) for at, held in enumerate(self.held) if held[0] >= 0]]
 
     def load(self, state: list[Any]) -> None:
-        total, buckets, held = state
+        total, buckets, exemplars = state
         self.cells[:] = [unpack_number(total), *buckets]
-        for place, one in held:
-            self.held[place], self.times[place] = _tuple(one), one[0]
+        for place, held in exemplars:
+            self.held[place], self.times[place] = _tuple(held), held[0]
 
     def point(self, key: Key, scale: int) -> HistogramPoint:
-        held = [_kept(one) for one in self.held if one[0] >= 0]
+        exemplars = [_exemplar(held) for held in self.held if held[0] >= 0]
         total, *buckets = self.cells[:]
-        return HistogramPoint(key, sum(buckets), ratio(total, scale), self.bounds, buckets, held)
+        return HistogramPoint(key, sum(buckets), ratio(total, scale), self.bounds, buckets, exemplars)
 
 
-def _exemplar(held: Held) -> Exemplar | None:
-    return None if held[0] < 0 else _kept(held)
-
-
-def _kept(held: Held) -> Exemplar:
+def _exemplar(held: HeldExemplar) -> Exemplar:
     time, span_id, trace_id, value = held
     return Exemplar(value, time, trace_id, span_id)
 
 
-def _tuple(held: list[Any]) -> Held:
+def _tuple(held: list[Any]) -> HeldExemplar:
     return held[0], held[1], held[2], held[3]
 
 
@@ -184,9 +191,10 @@ _MAKERS: dict[str, Callable[[Family], Callable[[], Any]]] = {
 
 
 class Store(Generic[Cell]):
-    """The series of one family by label values, at most ``cap`` of them and those of OTHER.
+    """The series of one family by label values: at most ``cap`` of them, and those of OTHER.
 
-    ``overflowed(family name)`` is called for each measurement that goes to OTHER.
+    ``overflowed(family name)`` is called for each measurement that goes to OTHER. ``scale``: cells count in units of
+    1/scale.
     """
 
     def __init__(self, family: Family, make: Callable[[], Cell], overflowed: Callable[[str], None], scale: int) -> None:
@@ -204,11 +212,11 @@ class Store(Generic[Cell]):
         return cls(family, _MAKERS[family.type](family), overflowed, scale)
 
     def cell(self, key: Key) -> Cell:
-        """The cell of these label values, made if there is room, else the one of OTHER."""
+        """The cell of these label values; it is started if there is room, else it is that of OTHER."""
         return self.series.get(key) or self.series[self.place(key)]
 
     def place(self, key: Key) -> Key:
-        """Label values of the series that takes what ``key`` measures; the series is made if it is new."""
+        """Label values of the series that counts for ``key``: its own, started if it is new, or that of OTHER."""
         key = tuple(map(clean, key))
         if key in self.series:
             return key
@@ -222,13 +230,14 @@ class Store(Generic[Cell]):
         return key
 
     def start(self, keys: Iterable[Key]) -> None:
-        """Let series begin, at 0, where there is room for them."""
+        """Start series at 0, where there is room for them."""
         for raw in keys:
             key = tuple(map(clean, raw))
             if self.has_room() and key not in self.series:
                 self.series[key] = self._make()
 
     def has_room(self) -> bool:
+        """Whether one more series may start; those of OTHER do not count."""
         return len(self.series) - self._others < self.family.cap
 
     def other(self, key: Key) -> Key:
@@ -247,10 +256,11 @@ class Store(Generic[Cell]):
         return [cell.point(key, scale) for key, cell in self._order]
 
     def state(self) -> list[Any]:
+        """(label values, state of the cell) of each series, for ``load``. From any thread."""
         return [(key, cell.state()) for key, cell in self.series.copy().items()]
 
     def load(self, rows: Iterable[Any]) -> None:
-        """Take on what ``state`` gave; the series that are here already stay, those of the rows start from there."""
+        """Continue from what ``state`` gave. Series that exist already and are in no row stay as they are."""
         for labels, state in rows:
             key = tuple(labels)
             cell = self.series.get(key)

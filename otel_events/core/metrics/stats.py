@@ -9,21 +9,20 @@ from typing import Any
 import msgspec
 
 from otel_events.core.metrics.families import Family, Labels
-from otel_events.core.metrics.series import FINEST, UNTOLD, Store, exact
+from otel_events.core.metrics.series import FINEST, Store, exact
 from otel_events.core.metrics.text import sample_names, seconds_per_unit, stat_family, tag_labels
 from otel_events.model.event import Stat
 from otel_events.model.telemetry import Exemplar
 
 ROUTES = 1 << 12
-"""Spellings of (name, type, unit) whose family is remembered; the memory is emptied when full."""
+"""Entries of the cache from (name, type, unit) to a family; it is emptied when full."""
 
 
 class Stats:
-    """Families of stats, at most ``families`` of them with ``cap`` series each; ``tags`` may become labels.
+    """Families of stats.
 
-    Two names that differ in signs only (``a.b``, ``a/b``) are one family. Where a name is told with two types, the
-    first has it. ``new(family name)`` is called for each family, ``refused(reason)`` for each stat that no family
-    can take.
+    Two names that differ in punctuation only (``a.b``, ``a/b``) are one family. Where stats of two types have one name,
+    the type that came first has it.
     """
 
     def __init__(
@@ -36,6 +35,19 @@ class Stats:
         refused: Callable[[str], None],
         overflowed: Callable[[str], None],
     ) -> None:
+        """Begin without families.
+
+        Args:
+            tags: Tags of stats that become labels.
+            families: How many families there may be.
+            cap: How many series each of them may have.
+            new: Called with the name of each family that begins.
+            refused: Called with the reason for each stat that no family can take.
+            overflowed: Called with the name of the family for each measurement that goes to OTHER.
+
+        Raises:
+            ConfigError: A tag cannot be a label.
+        """
         self.tags = tag_labels(tags)
         self._families = families
         self._cap = cap
@@ -60,16 +72,16 @@ class Stats:
         key = (*labels, *[stat.tags.get(tag, "") for tag in self.tags.values()])
         if store.family.type == "gauge":
             store.cell(key).set(value, (stat.time, stat.id))
-        elif (
-            not isfinite(value) or value < 0
-        ):  # a sum that goes down is a restart to Prometheus, an error to OpenMetrics
+        elif not isfinite(value) or value < 0:
+            # A sum that goes down is a restart to Prometheus, and an error in OpenMetrics.
             self._refused("value")
+        elif exemplar is None:
+            store.cell(key).observe(value, exact(value))
         else:
-            where = (exemplar.time, exemplar.span_id, exemplar.trace_id) if exemplar else (UNTOLD, b"", b"")
-            store.cell(key).observe(value, exact(value), *where)
+            store.cell(key).observe(value, exact(value), exemplar.time, exemplar.span_id, exemplar.trace_id)
 
     def _route(self, stat: Stat) -> tuple[Store[Any], float] | None:
-        """Where stats of this name, type and unit go, and the factor that brings them there; None: refused."""
+        """The family of stats of this name, type and unit, and the factor for their values; None: refused."""
         family = stat_family(stat, tuple(self.tags), self._cap)
         reason = "name" if family is None else self._obstacle(family)
         if family is None or reason:
@@ -81,7 +93,7 @@ class Stats:
         return self._routes.setdefault((stat.name, stat.type, stat.unit), (store, seconds_per_unit(stat)))
 
     def _obstacle(self, family: Family) -> str:
-        """Why this family cannot be, as a reason of REFUSALS; "" if it can, or is already."""
+        """Why this family cannot begin, as a reason of REFUSALS; "" where it can, or has begun already."""
         store = self._stores.get(family.name)
         if store is not None:
             return "" if store.family.type == family.type else "conflict"
@@ -90,7 +102,7 @@ class Stats:
         return "" if len(self._stores) < self._families else "families"
 
     def add(self, family: Family) -> Store[Any]:
-        """Let a family begin."""
+        """Begin a family; without a look at how many there are."""
         family = msgspec.structs.replace(family, cap=self._cap)
         store = self._stores[family.name] = Store.of(family, FINEST, self._overflowed)
         self._taken.update(sample_names(family))

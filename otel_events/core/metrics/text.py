@@ -1,4 +1,4 @@
-"""Names and label values out of foreign text: what Prometheus and OTLP take, and no more of it than is safe."""
+"""Names and label values from foreign text: valid for Prometheus and OTLP, short, and without control characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from otel_events.model.event import Stat
 MAX_VALUE = 256
 """Characters of a label value; a longer one is cut and ends in an ellipsis."""
 MAX_NAME = 128
-"""Characters of a stat's name that its family's name takes up."""
+"""Characters of a stat's name that go into the name of its family."""
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line ends, marks that turn the direction of text, lone surrogates."""
@@ -32,24 +32,41 @@ PER = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo":
 """What may stand behind the slash, in the translators' spelling ("m" is a minute there)."""
 ALIASES = {**UCUM, "sec": "s", "\u00b5s": "us", "\u03bcs": "us", "B": "By", "": "1"}
 TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
-"""Seconds of one of each unit of time."""
+"""Seconds in each unit of time."""
 
 RESERVED = frozenset({*COMMON, "le", "quantile", "job", "instance"})
 """Labels that mean something already: those of all runs, of histograms, of a scrape."""
 
 
 def clean(value: str) -> str:
-    """A label value: at most MAX_VALUE characters, what could hide or break is shown as its escape (``\\x1b``)."""
+    r"""Make a label value safe: cut it to MAX_VALUE characters, and show control characters as their escapes.
+
+    >>> clean("red\x1b[0m")
+    'red\\x1b[0m'
+    """
     if len(value) > MAX_VALUE:
         value = value[: MAX_VALUE - 1] + "…"
     if _UNSAFE.search(value):
-        value = _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+        value = _UNSAFE.sub(lambda character: character[0].encode("unicode_escape").decode(), value)
         return value if len(value) <= MAX_VALUE else value[: MAX_VALUE - 1] + "…"
     return value
 
 
 def tag_labels(tags: Iterable[str]) -> dict[str, str]:
-    """Label name -> tag, of the tags that stats may carry. Raises ConfigError where two would be one label, or none."""
+    """Names of labels for the tags of stats.
+
+    Args:
+        tags: Tags as the sources name them.
+
+    Returns:
+        Label name -> tag, sorted by tag.
+
+    Raises:
+        ConfigError: Two tags would be one label, or a tag would be a label that means something already, or none.
+
+    >>> tag_labels(["data.split"])
+    {'data_split': 'data.split'}
+    """
     names: dict[str, str] = {}
     for tag in sorted(set(tags)):
         name = "_".join(_WORD.findall(tag))
@@ -70,7 +87,18 @@ def seconds_per_unit(stat: Stat) -> float:
 
 
 def stat_family(stat: Stat, tags: tuple[str, ...], cap: int) -> Family | None:
-    """The family of a stat; None where its name has no letter or digit."""
+    """The family of a stat; None where its name has no letter or digit.
+
+    Args:
+        stat: Its name, type and unit count.
+        tags: Names of the labels that stats have beside the common ones.
+        cap: Series that the family may have.
+
+    >>> from otel_events.model.event import Run
+    >>> run = Run("flyte", "task", "id", "train", "root")
+    >>> stat_family(Stat(id="e", time=1, run=run, name="rows read", value=3, type="counter"), (), 10).name
+    'otel_events_stat_rows_read_total'
+    """
     words = _WORD.findall(stat.name[:MAX_NAME])
     if not words:
         return None
@@ -98,23 +126,23 @@ def _canonical(unit: str) -> str:
 
 
 def _in_seconds(words: Sequence[str], unit: str) -> list[str]:
-    """A timer's name ends in seconds, and no more in the unit that its values had."""
-    found = list(words)
-    if len(found) > 1 and unit in TIMES and found[-1] in (unit, UNITS[unit]):
-        found.pop()
-    return found if "seconds" in found else [*found, "seconds"]
+    """The name of a timer ends in seconds, no longer in the unit of its values."""
+    stem = list(words)
+    if len(stem) > 1 and unit in TIMES and stem[-1] in (unit, UNITS[unit]):
+        stem.pop()
+    return stem if "seconds" in stem else [*stem, "seconds"]
 
 
 def _unit_words(unit: str) -> tuple[list[str], ...]:
-    """Words of a unit, in parts that stay together: ``By/s`` is bytes, per second. An annotation ({row}) has none."""
+    """Words of a unit, in parts that stay together: ``By/s`` is bytes, per second. Annotations (``{row}``) add none."""
     main, _, per = unit.partition("/")
     main, per = main.strip(), per.strip()
-    made: list[list[str]] = []
+    parts: list[list[str]] = []
     if main not in ("", "1") and "{" not in main and "}" not in main:
-        made.append(_WORD.findall(UNITS.get(main, main)))
+        parts.append(_WORD.findall(UNITS.get(main, main)))
     if per and "{" not in per and "}" not in per and (words := _WORD.findall(PER.get(per, per))):
-        made.append(["per", *words])
-    return tuple(part for part in made if part)
+        parts.append(["per", *words])
+    return tuple(part for part in parts if part)
 
 
 def _holds(words: Sequence[str], part: Sequence[str]) -> bool:
@@ -122,7 +150,7 @@ def _holds(words: Sequence[str], part: Sequence[str]) -> bool:
 
 
 def sample_names(family: Family) -> set[str]:
-    """Every name that a family's samples take up in text or OpenMetrics: two families must not share one."""
+    """All names that a family's samples have in the text and OpenMetrics formats; no two families may share one."""
     base = family.name.removesuffix("_total") if family.type == "counter" else family.name
     suffixes = {
         "counter": ("", "_total", "_created"),
