@@ -173,7 +173,7 @@ def test_a_collector_that_is_back_gets_all_in_order(how: str, either: World, col
         either.now += kit.SECOND
         gateway.tick()
     if how == "refused":
-        assert gateway._behind is not None
+        assert gateway._outbox.behind
         assert gateway.health().sent_seq == 0
         held = gateway._delivery.counts()
         assert all(counts.queued_bytes < 2000 + 200_000 for counts in held.values())
@@ -198,7 +198,7 @@ def test_retry_after_is_waited_for(tmp_path: Path, collector: CaptureServer) -> 
     clock = FakeClock()
     with closing(World(tmp_path, collector)) as world:
         gateway = world.open(every=Every(metrics=10**6 * kit.SECOND), clock=clock)
-        gateway._next["metrics"] = world.now + 10**6 * kit.SECOND
+        gateway._upkeep._next["metrics"] = world.now + 10**6 * kit.SECOND
         collector.answers.append(Answer(http=503, retry_after="30"))
         feed(world, gateway, 1)
         assert 29 < clock.until_asleep(PATIENCE) <= 30
