@@ -1,7 +1,7 @@
-"""From telemetry to the collector and back to one number: up to which commit everything has been acknowledged.
+"""Telemetry to the collector, and the number of the commit up to which all of it has been acknowledged.
 
 Spans and logs of commits are gathered into requests of ``BATCH`` items and sent in order. A commit counts as sent when
-every request that holds anything of it was answered with yes (or refused for good, and counted).
+every request that holds anything of it has been accepted, or refused for good and counted.
 """
 
 from __future__ import annotations
@@ -51,56 +51,91 @@ EXPORTERS = ("otlp", "none")
 
 
 def exported_signals(environ: Mapping[str, str]) -> list[Signal]:
-    """The signals that ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` leaves on. ConfigError for others than ours."""
-    found: list[Signal] = []
+    """The signals that are sent at all.
+
+    Args:
+        environ: ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` may turn a signal off.
+
+    Returns:
+        Those that are on.
+
+    Raises:
+        ConfigError: A variable asks for an exporter that we do not have.
+
+    >>> exported_signals({"OTEL_LOGS_EXPORTER": "none"})
+    ['traces', 'metrics']
+    """
+    signals: list[Signal] = []
     for signal in REQUESTS:
         name = f"OTEL_{signal.upper()}_EXPORTER"
         value = environ.get(name, "").strip().lower() or "otlp"
         if value not in EXPORTERS:
             raise ConfigError(f"{name} is {value!r}; it takes {' or '.join(EXPORTERS)}: correct it or unset it")
         if value == "otlp":
-            found.append(signal)
-    return found
+            signals.append(signal)
+    return signals
 
 
 class _Lane(msgspec.Struct):
-    """One signal: what is gathered for the next requests, and the first commit of each request not yet answered."""
+    """One signal.
+
+    Attributes:
+        items: What is gathered for the next requests.
+        waiting: The first commit of each request that is not answered yet.
+        first: The commit of the first of ``items``.
+        last: The commit that was gathered last, from which every item comes that is not of the next request.
+    """
 
     items: deque[bytes]
     waiting: deque[int]
     first: int = 0
-    """The commit of the first of ``items``."""
     last: int = 0
-    """The commit that was last gathered: of every item but those of the next request."""
 
 
 class Delivery:
-    """Offered to by one thread; answers come on the exporter's threads."""
+    """Sends telemetry. One thread at a time offers; answers come on the exporter's threads."""
 
     def __init__(self, senders: Sequence[Sender], resource_attributes: Mapping[str, Any], **exporter: Any) -> None:
-        """``senders``: one for each signal that goes out; ``exporter``: more arguments of Exporter (clock, limit)."""
+        """Begin with nothing offered.
+
+        Args:
+            senders: One for each signal that goes out.
+            resource_attributes: What the telemetry is of.
+            exporter: More arguments of Exporter (clock, limit).
+        """
         self._exporter = Exporter(senders, self._done, **exporter)
         self._resource = resource(resource_attributes)
         self._scope = scope(*SCOPE)
-        self.signals = frozenset(one.signal for one in senders)
-        self._lanes: dict[Signal, _Lane] = {one.signal: _Lane(deque(), deque()) for one in senders}
+        self.signals = frozenset(sender.signal for sender in senders)
+        self._lanes: dict[Signal, _Lane] = {sender.signal: _Lane(deque(), deque()) for sender in senders}
         self._lock = threading.Lock()
         self.offered_seq = 0
 
     @classmethod
     def open(cls, config: Config | None, environ: Mapping[str, str] = os.environ) -> Delivery:
-        """To the endpoints of ``config``, for the signals that ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` leaves on;
-        None: to nowhere. ConfigError names a wrong variable."""
+        """A delivery to the endpoints of a configuration.
+
+        Args:
+            config: Where to; None: telemetry goes nowhere.
+            environ: ``OTEL_{TRACES,LOGS,METRICS}_EXPORTER`` may turn a signal off.
+
+        Returns:
+            The delivery.
+
+        Raises:
+            ConfigError: Names the variable that is wrong.
+        """
         if config is None:
             return cls([], {})
-        return cls([sender(config.endpoints[signal]) for signal in exported_signals(environ)], config.resource)
+        senders = [sender(config.endpoints[signal]) for signal in exported_signals(environ)]
+        return cls(senders, config.resource)
 
     def start(self, sent_seq: int) -> None:
-        """Begin after what an earlier process had acknowledged."""
+        """Begin after the commit up to which the collector acknowledged all to an earlier process."""
         self.offered_seq = sent_seq
 
     def start_threads(self) -> None:
-        """Start what sends now, not with the first request: at the end of a process no thread can be started."""
+        """Start the sending threads now, not with the first request: a process that ends cannot start threads."""
         self._exporter.start()
 
     @property
@@ -112,13 +147,13 @@ class Delivery:
             return min(firsts, default=self.offered_seq + 1) - 1
 
     def has_room(self) -> bool:
-        """Whether the next commit may be offered; False until the queue has room again. Moves on what waits for it."""
+        """Whether the next commit may be offered. Queues what has been gathered, as far as the queue has room."""
         self._seal(BATCH)
         return self._exporter.has_room() and all(len(lane.items) < BATCH for lane in self._lanes.values())
 
-    def offer(self, seq: int, made: Telemetry) -> None:
+    def offer(self, seq: int, telemetry: Telemetry) -> None:
         """Take the telemetry of the commit ``seq``; commits come in order. Ask ``has_room`` first."""
-        for signal, items in (("traces", made.spans), ("logs", made.logs)):
+        for signal, items in (("traces", telemetry.spans), ("logs", telemetry.logs)):
             lane = self._lanes.get(signal)  # type: ignore[call-overload]  # a literal loses its type in a tuple
             if lane is not None and items:
                 with self._lock:
@@ -134,8 +169,10 @@ class Delivery:
         self._exporter.resume()
 
     def _seal(self, least: int) -> None:
-        """Make requests of what is gathered while there are ``least`` items for one and the queue has room: what one
-        commit gives may be more than fits, and the rest of it waits here."""
+        """Queue requests while ``least`` items are gathered and the queue has room.
+
+        One commit may give more than the queue holds; the rest of it waits in its lane.
+        """
         for signal, lane in self._lanes.items():
             while len(lane.items) >= least and self._exporter.has_room():
                 if not self._seal_one(signal, lane):
@@ -144,7 +181,7 @@ class Delivery:
     def _seal_one(self, signal: Signal, lane: _Lane) -> bool:
         items = list(islice(lane.items, BATCH))
         payload = REQUESTS[signal](items, self._resource, self._scope)
-        with self._lock:  # before it is offered: the answer may come at once
+        with self._lock:  # Before it is offered, because the answer may come at once.
             first = lane.first
             lane.waiting.append(first)
             lane.first = lane.last
@@ -152,7 +189,7 @@ class Delivery:
                 lane.items.popleft()
         if self._exporter.offer(Batch(signal, payload, len(items), signal)):
             return True
-        with self._lock:  # it is closing: unsent, as it was
+        with self._lock:  # The exporter is closing: put all back, so that it counts as unsent.
             lane.waiting.pop()
             lane.first = first
             lane.items.extendleft(reversed(items))
@@ -166,14 +203,19 @@ class Delivery:
         )
 
     def _done(self, token: Signal | None, result: Result) -> None:
-        """The answer to the oldest request of a signal: it is with the collector, or was refused for good."""
+        """The oldest request of a signal was answered: the collector has it, or refused it for good."""
         if token is not None:
             with self._lock:
                 self._lanes[token].waiting.popleft()
 
     def metrics(self, families: Sequence[MetricData], last: bool = False) -> None:
-        """Send the metric families as they stand; skipped while an earlier request still waits, unless they are the
-        ``last``: nothing would make up for those."""
+        """Send the metric families as they stand.
+
+        Args:
+            families: All of them; those without points are left out.
+            last: Send them even where an earlier request still waits. Otherwise they are skipped then, because later
+                ones will show the same and more.
+        """
         if "metrics" not in self.signals or not (last or self._exporter.idle("metrics")):
             return
         items = [encode_metric(family) for family in families if family.points]
@@ -186,7 +228,14 @@ class Delivery:
         return self._exporter.counts()
 
     def close(self, timeout: float) -> str:
-        """Send what is gathered, wait at most ``timeout`` seconds; returns why something is left, or ""."""
+        """Send what is gathered.
+
+        Args:
+            timeout: Seconds to wait for the collector's answers.
+
+        Returns:
+            Why something is left; "" where nothing is.
+        """
         self.flush()
         left = self._exporter.close(timeout) or any(lane.items for lane in self._lanes.values())
         reasons = sorted({counts.reason for counts in self.counts().values() if counts.reason})
