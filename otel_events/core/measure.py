@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from otel_events.core.fold import Attempt
-from otel_events.core.metrics import Metrics
+from otel_events.core.metrics import INCOMPLETE, Metrics
 from otel_events.core.spans import NANO, Context
 from otel_events.core.traces import Closed
 from otel_events.model.declared import traits_of
 from otel_events.model.event import INTERNAL, AnyEvent, Run, Stat
 from otel_events.model.telemetry import Exemplar
-
-INCOMPLETE = "incomplete"
-"""The ``outcome`` label of what was closed without one."""
 
 
 def count_event(metrics: Metrics, event: AnyEvent, run: Run, late: bool = False) -> None:

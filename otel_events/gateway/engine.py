@@ -165,7 +165,7 @@ class Engine:
             return
         attempt = run.attempt
         again = known.begins_next(event)
-        # An outcome too: of an attempt of which nothing was heard before, it has yet to be closed, also after a restart.
+        # An outcome too: an attempt of which nothing was heard before has yet to be closed, also after a restart.
         if known.finished and (attempt or known.current + again) not in known.done():
             self._memory.reopened(known)
             root.open += 1
