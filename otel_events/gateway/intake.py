@@ -18,7 +18,7 @@ LETTERS = 10_000
 
 
 class Intake:
-    """Takes records and events. ``decode`` and ``decode_parsed`` run on any thread, the rest under the gateway's lock."""
+    """Takes records and events. Both ``decode*`` run on any thread, the rest under the gateway's lock."""
 
     def __init__(self, journal: Journal, writer: Writer, metrics: Metrics, keep_records: bool) -> None:
         self._journal, self._writer, self._metrics, self._keep_records = journal, writer, metrics, keep_records
