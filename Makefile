@@ -45,6 +45,7 @@ check: $(READY)  ## format, lint, types, import layers, printed docs, house rule
 	"$(BIN)/python" scripts/print_docs.py --check
 	"$(BIN)/python" -m grafana.generate --check
 	"$(BIN)/python" scripts/check_house.py
+	"$(BIN)/python" scripts/check_imports.py
 
 bench: $(READY)  ## speed and memory against a plain use of the SDK
 	@"$(BIN)/python" -m benchmarks $(ARGS)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from otel_events.cli.clearml import Options
+from otel_events.clearml_server.options import Options
 from otel_events.cli.common import JournalOption, journal_path, say
 from otel_events.cli.groups import grouped
 from otel_events.cli.readers import opened, option_groups

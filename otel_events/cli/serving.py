@@ -11,7 +11,7 @@ from socket import socket
 import msgspec
 from starlette.routing import BaseRoute
 
-from otel_events.cli import clearml
+from otel_events.clearml_server import options as clearml
 from otel_events.cli.common import say
 from otel_events.gateway.gateway import Gateway, GatewayConfig, Unsent
 from otel_events.gateway.poll import Poll

@@ -64,7 +64,7 @@ def log(
 
     Example:
         >>> from otel_events.model.event import Run
-        >>> line = Log(id="e", time=1, run=Run("flyte", "task", "r/t", "train", "r"), message="epoch 3")
+        >>> line = Log(id="e", time=1, run=Run("toy", "task", "r/t", "train", "r"), message="epoch 3")
         >>> log(line, b"", b"", 1).attributes["otel_events.run.id"]
         'r/t'
     """

@@ -105,7 +105,7 @@ def span(
     Example:
         >>> from otel_events.core.fold import attempts
         >>> from otel_events.model.event import PhaseChange, Run
-        >>> run = Run("flyte", "task", "r/t", "train", "r")
+        >>> run = Run("toy", "task", "r/t", "train", "r")
         >>> [ended] = attempts([PhaseChange(id="e", time=1, run=run, phase="succeeded", native="SUCCEEDED")])
         >>> span(ended, context(run, {}), "succeeded").attributes["cicd.pipeline.task.run.result"]
         'success'

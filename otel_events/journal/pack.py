@@ -279,7 +279,8 @@ def seal_chunk(
 def _run_row(run: Run, head: tuple[str, str, str]) -> Row:
     row = (run.kind, run.id, run.name, run.parent, run.attempt, run.workflow, run.parent_kind)
     own = (run.source, run.namespace, run.root)
-    # Two roots that differ in spelling can share a key (a Flyte 2 trace id holds no namespace): each has its own names.
+    # Two roots that differ in spelling can share a key (a trace id that a source derives may hold no namespace): each
+    # has its own names.
     return row if own == head else row + own
 
 

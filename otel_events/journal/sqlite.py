@@ -1,6 +1,6 @@
 """What every SQLite file of ours needs: result codes, advice for errors, connections, migrations, and used pages.
 
-The journal and ClearML's store have tables of their own (their ``schema`` modules) and share these functions.
+The journal and the store of reported tasks have tables of their own (their ``schema`` modules) and share these.
 """
 
 from __future__ import annotations

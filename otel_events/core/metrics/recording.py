@@ -44,9 +44,9 @@ class Metrics:
         start: Since when we count (ns), what OTLP calls the start time.
 
     >>> metrics = Metrics()
-    >>> metrics.internal.received("flyte", 5)
+    >>> metrics.internal.received("toy", 5)
     >>> [family.points for family in metrics.collect(0) if family.name == "otel_events_records_received_total"]
-    [[Point(labels=('flyte',), value=5.0, exemplar=None)]]
+    [[Point(labels=('toy',), value=5.0, exemplar=None)]]
     """
 
     def __init__(

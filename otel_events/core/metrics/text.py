@@ -95,7 +95,7 @@ def stat_family(stat: Stat, tags: tuple[str, ...], cap: int) -> Family | None:
         cap: Series that the family may have.
 
     >>> from otel_events.model.event import Run
-    >>> run = Run("flyte", "task", "id", "train", "root")
+    >>> run = Run("toy", "task", "id", "train", "root")
     >>> stat_family(Stat(id="e", time=1, run=run, name="rows read", value=3, type="counter"), (), 10).name
     'otel_events_stat_rows_read_total'
     """

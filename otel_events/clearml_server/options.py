@@ -77,6 +77,7 @@ def opened(
         yield []
         return
     try:
+        # They need the extra [clearml], which only those have to install who ask for it.
         from otel_events.clearml_server import service as clearml
         from otel_events.clearml_server.api.access import credentials
     except ModuleNotFoundError as missing:
@@ -88,7 +89,7 @@ def opened(
 
 def settings(options: Options, host: str, journal: Path, allowed: Mapping[str, str]) -> Settings:
     """What the options say; the server's own module is here by now."""
-    from otel_events.clearml_server.service import Settings
+    from otel_events.clearml_server.service import Settings  # of the extra [clearml] too
 
     store = Path(options.clearml_store).expanduser() if options.clearml_store else journal.with_name("clearml.db")
     files = Path(options.clearml_files).expanduser() if options.clearml_files else store.with_name("clearml-files")
