@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import isnan
 from typing import Any
 
 import pytest
@@ -61,9 +62,10 @@ def _loose(value: Any) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return value
+    return value if isnan(number) else number  # the text "NAN" is equal to itself as a text only
 
 
 def _reachable(descriptor: Any, seen: dict[str, Any]) -> Iterator[Any]:
