@@ -43,6 +43,7 @@ check: $(READY)  ## format, lint, types, import layers, printed docs, house rule
 	"$(BIN)/mypy"
 	"$(BIN)/lint-imports"
 	"$(BIN)/python" scripts/print_docs.py --check
+	"$(BIN)/python" scripts/draw_house.py --check
 	"$(BIN)/python" -m grafana.generate --check
 	"$(BIN)/python" scripts/check_house.py
 	"$(BIN)/python" scripts/check_imports.py
@@ -61,6 +62,7 @@ stack-test: $(READY)  ## the tests against the real collector and Prometheus; AR
 
 docs: $(READY)  ## print the tables of the code into docs/
 	@"$(BIN)/python" scripts/print_docs.py
+	@"$(BIN)/python" scripts/draw_house.py
 
 lock:  ## write the lock file anew (needs uv); make UPGRADE=--upgrade lock takes newer versions
 	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH: pip install uv"; exit 1; }
