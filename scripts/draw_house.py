@@ -6,6 +6,7 @@ python scripts/draw_house.py --check    exits 1 and names each picture that diff
 
 from __future__ import annotations
 
+import ast
 import sys
 import tempfile
 import tomllib
@@ -13,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import msgspec
 
@@ -54,12 +54,8 @@ def rooms() -> dict[str, Room]:
         text = path.read_text(encoding="utf-8")
         room = drawn.setdefault(name, Room(name))
         room.files += 1
-        room.imports |= {room_of(target) for target in check_imports.imports_of(_tree(text), named)} - {name, ""}
+        room.imports |= {room_of(target) for target in check_imports.imports_of(ast.parse(text), named)} - {name, ""}
     return drawn
-
-
-def _tree(text: str) -> Any:
-    return check_imports.ast.parse(text)
 
 
 def floors() -> list[list[str]]:
