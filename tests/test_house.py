@@ -11,7 +11,7 @@ import pytest
 
 from otel_events.model.declared import GROUP, _without_metadata, loaders
 from otel_events.sources import source, sources
-from scripts import check_imports
+from scripts import check_imports, draw_house
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("model", "core", "journal", "intake", "otlp", "gateway", "replay")
@@ -57,3 +57,13 @@ def test_our_sources_are_found_as_anybodys_are_and_also_where_nothing_is_install
     for name in sources():
         assert source(name).name == name
         assert _without_metadata()[name]() is source(name)
+
+
+def test_the_picture_of_the_house_is_that_of_the_code() -> None:
+    assert (ROOT / "docs" / "house.svg").read_text(encoding="utf-8") == draw_house.house()
+
+
+def test_a_record_is_walked_through_the_rooms_in_the_order_of_the_main_path(tmp_path: Path) -> None:
+    rooms = [room for room, _ in draw_house.walk(tmp_path).steps]
+    order = [rooms.index(room) for room in ("replay", "intake", "journal", "otlp")]
+    assert order == sorted(order)
