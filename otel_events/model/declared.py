@@ -14,7 +14,6 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from otel_events.model.errors import ConfigError
@@ -29,6 +28,8 @@ _logger = logging.getLogger("otel_events")
 @cache
 def loaders() -> dict[str, Callable[[], Any]]:
     """Name of each installed source -> what loads its ``SOURCE``, by name; of two with one name, ours is taken."""
+    from importlib.metadata import entry_points  # 20 ms that a program without runs need not pay
+
     ours: dict[str, Callable[[], Any]] = {}
     others: dict[str, Callable[[], Any]] = {}
     for point in entry_points(group=GROUP):
@@ -66,11 +67,25 @@ def load(name: str) -> Any:
     return source
 
 
-@cache
 def traits_of(source: str) -> Traits:
-    """The traits of the runs of a source; those of no source in particular where nothing of that name is installed."""
-    if source not in loaders():
-        return NO_TRAITS
+    """The traits of the runs of a source.
+
+    Args:
+        source: the name that its events carry (``Run.source``); any text, since anybody may post events.
+
+    Returns:
+        What the installed source of that name declares; the traits of no source in particular where there is none, or
+        where it cannot be loaded, which the log says once.
+
+    >>> traits_of("nobody").workflow_from_root
+    False
+    """
+    # Names from outside are not remembered: their number has no bound.
+    return _installed_traits(source) if source in loaders() else NO_TRAITS
+
+
+@cache
+def _installed_traits(source: str) -> Traits:
     try:
         traits: Traits = load(source).traits
     except ConfigError as error:

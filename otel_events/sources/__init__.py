@@ -56,7 +56,7 @@ def decoder(name: str) -> Decode:
         ConfigError: no such source (the message names those there are), or an extra is missing (it says which).
 
     >>> event, = decoder("events")(b'{"event":"log","id":"1","time":1,"message":"hello",'
-    ...     b'"run":{"source":"batch","kind":"task","id":"a","root":"a"}}', "")
+    ...     b'"run":{"source":"batch","kind":"task","id":"a","name":"a","root":"a"}}', "")
     >>> event.message
     'hello'
     """

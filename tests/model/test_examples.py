@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ("bounded", "identity", "nesting", "times")
+MODULES = ("bounded", "declared", "identity", "nesting", "times")
 
 
 @pytest.mark.parametrize("module", MODULES)
