@@ -18,8 +18,7 @@ from otel_events.core.attributes import attributes_tables
 from otel_events.core.metrics.families import families_table as metrics_table
 from otel_events.model import event
 from otel_events.model.declared import all_traits
-from otel_events.sources import Source, source
-from otel_events.sources import sources as source_names
+from otel_events.sources import Source, load_source, source_names
 from otel_events.sources.flyte.fields import fields_table as flyte_fields
 from otel_events.sources.markdown import table
 from otel_events.tasks import options
@@ -70,12 +69,12 @@ becomes a dead letter with file, line and reason; the others go on.
 
 
 def sources() -> str:
-    return sources_page(source(name) for name in source_names() if is_ours(name))
+    return sources_page(load_source(name) for name in source_names() if is_ours(name))
 
 
 def is_ours(name: str) -> bool:
     """Whether this repository has the source: what else is installed beside it is not in its documentation."""
-    return source(name).decode.startswith("otel_events.")
+    return load_source(name).decode.startswith("otel_events.")
 
 
 def metrics() -> str:

@@ -10,7 +10,7 @@ import grimp
 import pytest
 
 from otel_events.model.declared import GROUP, _without_metadata, loaders
-from otel_events.sources import source, sources
+from otel_events.sources import load_source, source_names
 from scripts import check_imports, draw_house
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,10 +53,10 @@ def test_no_source_is_named_where_all_are_served(room: str) -> None:
 def test_our_sources_are_found_as_anybodys_are_and_also_where_nothing_is_installed() -> None:
     """A worker may be given the package as a zip: there are no entry points then, and the traits must not be lost."""
     installed = {point.name for point in entry_points(group=GROUP)}
-    assert installed == set(sources()) == set(loaders()) == set(_without_metadata())
-    for name in sources():
-        assert source(name).name == name
-        assert _without_metadata()[name]() is source(name)
+    assert installed == set(source_names()) == set(loaders()) == set(_without_metadata())
+    for name in source_names():
+        assert load_source(name).name == name
+        assert _without_metadata()[name]() is load_source(name)
 
 
 def test_the_picture_of_the_house_is_that_of_the_code() -> None:

@@ -24,7 +24,7 @@ from otel_events.intake.records import Record, Refused, read
 from otel_events.journal import Journal
 from otel_events.server.auth import Access
 from otel_events.server.run import bind, run
-from otel_events.sources import sources
+from otel_events.sources import source_names
 from otel_events.tasks.decorator import task, workflow
 from otel_events.views.explain import text, tree
 
@@ -67,7 +67,7 @@ def demo(serve: Serve = False, port: Port = PORT) -> None:
 def bundled() -> Iterator[tuple[str, list[Record | Refused]]]:
     """(source, its records) of what is shipped with the package."""
     with as_file(files("otel_events") / "demo_data") as folder:
-        for source in sources():
+        for source in source_names():
             yield source, list(read([str(folder / source)]))
 
 

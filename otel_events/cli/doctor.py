@@ -21,7 +21,7 @@ from otel_events.model.errors import ConfigError, OtelEventsError
 from otel_events.model.version import version
 from otel_events.otlp import Config, Endpoint, from_env
 from otel_events.server.auth import TOKEN_VARIABLE, access
-from otel_events.sources import decoder, sources
+from otel_events.sources import decoder, source_names
 from otel_events.views.explain import printable
 
 CONNECT_SECONDS = 2.0
@@ -61,7 +61,7 @@ def doctor(journal: JournalOption = "") -> None:
 def checks(environ: Mapping[str, str], journal: Path) -> Iterator[Check]:
     """All checks, in the order of the report."""
     yield from _versions()
-    yield from (_source(name) for name in sources())
+    yield from (_source(name) for name in source_names())
     yield from _tried("token", lambda: _token(environ))
     yield from _tried("configuration", lambda: _sending(from_env(environ)))
     yield from _tried("journal", lambda: _journal(journal))

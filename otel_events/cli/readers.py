@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from otel_events.model.errors import ConfigError
-from otel_events.sources import source, sources
+from otel_events.sources import load_source, source_names
 from otel_events.sources.source import Readers, ServeOptions, Serving
 
 _logger = logging.getLogger("otel_events")
@@ -18,10 +18,10 @@ def option_groups() -> dict[str, type[msgspec.Struct]]:
     """Source -> the Struct of its options of ``serve``, of each source that has some. A source that cannot be loaded is
     said in the log and left out."""
     groups: dict[str, type[msgspec.Struct]] = {}
-    for name in sources():
+    for name in source_names():
         try:
-            if source(name).serve:
-                groups[name] = source(name).load("serve")
+            if load_source(name).serve:
+                groups[name] = load_source(name).load("serve")
         except ConfigError as error:
             _logger.warning("%s; serve has no options for it", error)
     return groups

@@ -21,15 +21,14 @@ from otel_events.otlp import from_env
 from otel_events.replay.replay import Summary
 from otel_events.replay.replay import replay as run_replay
 from otel_events.replay.sinks import FileSink, OtlpSink
-from otel_events.sources import decoder, sources
-from otel_events.sources import source as source_of
+from otel_events.sources import decoder, load_source, source_names
 
 FEW = 10_000
 """Marks of repeats that the journal remembers: a replay leaves repeats to the fold, and its memory flat."""
 NAMED = 20
 """Refused records that are named one by one; the others are counted by reason."""
 
-Source = Annotated[str, typer.Argument(help=f"Whose records these are: {', '.join(sources())}.")]
+Source = Annotated[str, typer.Argument(help=f"Whose records these are: {', '.join(source_names())}.")]
 Paths = Annotated[
     list[str],
     typer.Argument(
@@ -97,9 +96,9 @@ def _records(source: str, paths: list[str]) -> Iterator[Record | Refused]:
 
 def _own(source: str, path: str) -> Iterator[Record | Refused] | None:
     """The records of a thing of the source's own (a storage, a session); None where the path is none."""
-    if not source_of(source).read:
+    if not load_source(source).read:
         return None
-    own: Iterator[Record | Refused] | None = source_of(source).load("read")(path)
+    own: Iterator[Record | Refused] | None = load_source(source).load("read")(path)
     return own
 
 

@@ -66,7 +66,7 @@ class Poll:
         records = [Record(body, one.hint, where) for where, body in one.place.poll(self._clock())]
         if records:
             self._gateway.ingest(one.source, records)
-        one.place.kept()
+        one.place.acknowledge()
 
     def _tell(self, one: Polled, error: str) -> None:
         if self._told.get(one.name) != error:

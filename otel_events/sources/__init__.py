@@ -13,31 +13,31 @@ from otel_events.model import declared
 from otel_events.model.errors import ConfigError
 from otel_events.sources.source import Decode, Source
 
-__all__ = ["Decode", "Source", "cloudevent_types", "decoder", "source", "sources"]
+__all__ = ["Decode", "Source", "cloudevent_types", "decoder", "load_source", "source_names"]
 
 _logger = logging.getLogger("otel_events")
 
 
-def sources() -> list[str]:
+def source_names() -> list[str]:
     """Names of the sources that are installed, sorted."""
     return list(declared.loaders())
 
 
-def source(name: str) -> Source:
+def load_source(name: str) -> Source:
     """The source of that name. Raises ConfigError: no such source, or its package cannot be loaded."""
-    found = declared.load(name)
-    if not isinstance(found, Source):
+    loaded = declared.load(name)
+    if not isinstance(loaded, Source):
         raise ConfigError(f"source {name!r} exports no otel_events.sources.Source: mend or remove its package")
-    return found
+    return loaded
 
 
 @cache
 def cloudevent_types() -> tuple[tuple[str, str], ...]:
     """(beginning of a CloudEvent's ``type``, the source that decodes it), of all sources that can be loaded."""
     rows: list[tuple[str, str]] = []
-    for name in sources():
+    for name in source_names():
         try:
-            rows += [(start, name) for start in source(name).cloudevents]
+            rows += [(start, name) for start in load_source(name).cloudevents]
         except ConfigError as error:
             _logger.warning("%s; its CloudEvents are refused", error)
     return tuple(rows)
@@ -60,5 +60,5 @@ def decoder(name: str) -> Decode:
     >>> event.message
     'hello'
     """
-    decode: Decode = source(name).load("decode")
+    decode: Decode = load_source(name).load("decode")
     return decode

@@ -40,7 +40,7 @@ class Place(Protocol):
     def poll(self, now: int) -> Sequence[tuple[str, bytes]]:
         """(where, record) of what is new; ``now`` in ns since the epoch. OtelEventsError: it cannot be asked now."""
 
-    def kept(self) -> None:
+    def acknowledge(self) -> None:
         """What ``poll`` gave last is on disk."""
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from otel_events.cli.demo import bundled
 from otel_events.intake.records import Record
-from otel_events.sources import decoder, sources
+from otel_events.sources import decoder, source_names
 from tests.cli.conftest import Cli
 from tests.patience import PATIENCE
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_bundled_records_are_of_every_source_and_all_good() -> None:
     found = dict(bundled())
-    assert set(found) == set(sources())
+    assert set(found) == set(source_names())
     for source, records in found.items():
         decode = decoder(source)
         assert len(records) >= 10

@@ -35,7 +35,7 @@ class Place:
             raise self.given.pop(0)  # type: ignore[misc]  # an exception, as checked
         return [one for one in self.given if isinstance(one, tuple)]
 
-    def kept(self) -> None:
+    def acknowledge(self) -> None:
         self.given = []
 
 

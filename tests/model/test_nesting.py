@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from otel_events.model.errors import DecodeError
 from otel_events.model.nesting import LEVELS, shallow
-from otel_events.sources import decoder, sources
+from otel_events.sources import decoder, source_names
 
 leaves = st.none() | st.integers() | st.text(alphabet='[]{}"\\ab\u00e4,:', max_size=8)
 documents = st.recursive(
@@ -57,7 +57,7 @@ def test_what_is_no_json_is_left_to_its_decoder_or_refused(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("levels", [LEVELS + 1, 5_000, 200_000])
-@pytest.mark.parametrize("source", sources())
+@pytest.mark.parametrize("source", source_names())
 def test_a_record_that_is_nested_too_deep_is_refused_by_every_source(source: str, levels: int) -> None:
     record = b'{"a":' * levels + b"1" + b"}" * levels
     with pytest.raises(DecodeError, match=f"nested more than {LEVELS} levels deep"):

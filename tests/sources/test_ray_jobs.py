@@ -149,7 +149,7 @@ def test_only_what_has_changed_is_told_again(fake: FakeDashboard) -> None:
     jobs = Jobs(Dashboard(fake.url))
     first = jobs.poll(0)
     assert jobs.poll(0) == first  # not kept: given again
-    jobs.kept()
+    jobs.acknowledge()
     assert jobs.poll(0) == []
     fake.answers["/api/jobs/"] = [JOBS[0] | {"message": "other"}, JOBS[1]]
     ((_, record),) = jobs.poll(0)
@@ -228,7 +228,7 @@ def test_tasks_from_before_are_told_once(fake: FakeDashboard) -> None:
     earlier = Backfill(Dashboard(fake.url), lambda session, job: False)
     found = earlier.poll(0)
     assert earlier.poll(0) == found  # not kept: asked again
-    earlier.kept()
+    earlier.acknowledge()
     assert earlier.poll(0) == []
     changes = events(found, ray_state.HINT)
     attempts = {(one.run.id, one.run.attempt): one for one in changes if isinstance(one, PhaseChange)}

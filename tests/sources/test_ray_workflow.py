@@ -138,7 +138,7 @@ class Staged:
         for file in (self.folder / "workflows").rglob("*.*"):
             touch(self.folder, str(file.relative_to(self.folder / "workflows")), at)
         found = [one for one in self.poller.poll(now) if one[0].endswith(f": {self.workflow}")]
-        self.poller.kept()
+        self.poller.acknowledge()
         self.records += found
         return found
 
@@ -279,7 +279,7 @@ def test_what_was_not_kept_is_given_again(tmp_path: Path) -> None:
     poller = Poller(open_storage(str(build(tmp_path))))
     first = poller.poll(NOW)
     assert poller.poll(NOW) == first
-    poller.kept()
+    poller.acknowledge()
     assert poller.poll(NOW) == []
 
 
@@ -287,7 +287,7 @@ def test_what_is_over_is_not_read_again(tmp_path: Path, monkeypatch: pytest.Monk
     files = open_storage(str(build(tmp_path)))
     poller = Poller(files)
     poller.poll(NOW)
-    poller.kept()
+    poller.acknowledge()
     read: list[str] = []
     real = files.read
 

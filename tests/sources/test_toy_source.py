@@ -90,9 +90,9 @@ def test_the_documentation_prints_it(package: Path) -> None:
     code = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from otel_events.sources import source
+from otel_events.sources import load_source
 from scripts import print_docs
-print(print_docs.sources_page([source("toy")]))
+print(print_docs.sources_page([load_source("toy")]))
 assert "`toy`" not in print_docs.sources(), "the project's own page is about its own sources"
 assert "toy_robots" not in print_docs.metrics()
 """

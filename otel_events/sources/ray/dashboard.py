@@ -124,7 +124,7 @@ class Jobs:
         record = msgspec.json.encode({"session_name": session, "jobs": changed})
         return [(f"{self._dashboard.url}/api/jobs/", record)]
 
-    def kept(self) -> None:
+    def acknowledge(self) -> None:
         """The last answer is in the journal."""
         self._journalled = self._new if len(self._new) <= REMEMBERED else set()
 
@@ -150,7 +150,7 @@ class Backfill:
         record = {"session_name": session, "drivers": _only(drivers, Job), "tasks": _only(rows, Task)}
         return [(f"{self._dashboard.url}/api/v0/tasks", msgspec.json.encode(record))]
 
-    def kept(self) -> None:
+    def acknowledge(self) -> None:
         """The answer is in the journal."""
         self._done = True
 

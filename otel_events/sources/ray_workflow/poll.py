@@ -46,7 +46,7 @@ def records(url: str, namespace: str = "") -> Iterator[tuple[str, bytes]]:
 
 
 class Poller:
-    """Polls one storage. Call ``kept`` when the records of the last ``poll`` are in the journal: only then the next
+    """Polls one storage. Call ``acknowledge`` when the records of the last ``poll`` are in the journal: only then the next
     poll leaves them out."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Poller:
                 changed.append((f"{self._files.url}: {workflow_id}", record))
         return changed
 
-    def kept(self) -> None:
+    def acknowledge(self) -> None:
         """The records of the last ``poll`` are in the journal."""
         for keep in self._pending:
             keep()
