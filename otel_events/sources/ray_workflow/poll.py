@@ -46,8 +46,8 @@ def records(url: str, namespace: str = "") -> Iterator[tuple[str, bytes]]:
 
 
 class Poller:
-    """Polls one storage. Call ``acknowledge`` when the records of the last ``poll`` are in the journal: only then the next
-    poll leaves them out."""
+    """Polls one storage. Call ``acknowledge`` when the records of the last ``poll`` are in the journal: only then the
+    next poll leaves them out."""
 
     def __init__(
         self,
