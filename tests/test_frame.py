@@ -163,6 +163,7 @@ BREACHES = {
     "without code or reason": ("otel_events/a.py", "import os  # noqa\n"),
     "an exception without code": ("tests/a.py", "x: int = ''  # type: ignore\n"),
     "or reason": ("tests/a.py", "x: int = ''  # type: ignore[assignment]\n"),
+    "found says nothing": ("otel_events/a.py", "def look():\n    found = 1\n    return found\n"),
     "does not parse": ("otel_events/a.py", "def broken(:\n"),
     "401 lines": ("otel_events/a.py", "x = 1\n" * 401),
     "long has 51 lines": ("otel_events/a.py", "def long():\n" + "    x = 1\n" * 50),

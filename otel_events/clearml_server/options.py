@@ -107,8 +107,8 @@ def settings(options: Options, host: str, journal: Path, allowed: Mapping[str, s
     )
 
 
-def told(beside: list[Beside]) -> str:
+def ports(beside: list[Beside]) -> str:
     """What is said of them at the start: their ports."""
     names = ("ClearML's API on port {}", "its files on port {}")
-    ports = [one.listener.getsockname()[1] for one in beside]
-    return "".join(f", {name.format(port)}" for name, port in zip(names, ports, strict=False))
+    numbers = [service.listener.getsockname()[1] for service in beside]
+    return "".join(f", {name.format(port)}" for name, port in zip(names, numbers, strict=False))

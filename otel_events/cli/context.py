@@ -56,15 +56,15 @@ def context(
     if bool(run) == bool(source or id_):
         raise ConfigError("name a run of the journal, or --source and --id: one of the two")
     if run:
-        found = _recorded(run, journal, attempt)
+        variables = _recorded(run, journal, attempt)
     else:
-        found = _derived(
+        variables = _derived(
             Run(source, _kind(kind, root in ("", id_)), id_, "", root or id_, None, attempt or 1, namespace)
         )
     if json:
-        typer.echo(msgspec.json.encode(found).decode())
+        typer.echo(msgspec.json.encode(variables).decode())
     else:
-        typer.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in found.items()))
+        typer.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
 
 
 def _kind(given: str, outermost: bool) -> Kind:
@@ -87,12 +87,12 @@ def _derived(run: Run) -> dict[str, str]:
 def _recorded(run: str, journal: str, attempt: int) -> dict[str, str]:
     """Of the attempt asked for, else the last."""
     with closing(Journal.reader(journal_path(journal))) as reader:
-        found = recorded_attempts(reader, run)
-    fits = [one for one in found if attempt in (0, one.attempt.run.attempt)]
+        recorded = recorded_attempts(reader, run)
+    fits = [closed for closed in recorded if attempt in (0, closed.attempt.run.attempt)]
     if not fits:
-        numbers = ", ".join(sorted(str(one.attempt.run.attempt) for one in found))
+        numbers = ", ".join(sorted(str(closed.attempt.run.attempt) for closed in recorded))
         raise RunNotFound(f"no attempt {attempt} of {run!r}: those there are: {numbers}")
-    last = max(fits, key=lambda one: one.attempt.run.attempt)
+    last = max(fits, key=lambda closed: closed.attempt.run.attempt)
     return _variables(last.attempt.run, traceparent(last.where.trace_id, last.where.span_id))
 
 

@@ -15,33 +15,37 @@ def cli_docs(top: Any) -> str:
 
 
 def _command(name: str, command: Any) -> str:
-    arguments = "".join(f" {_argument(one)}" for one in command.params if one.param_type_name == "argument")
-    rows = "".join(f"| {_name(one)} | {_help(one)} | {_default(one)} |\n" for one in command.params)
+    positional = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    arguments = "".join(f" {_argument(parameter)}" for parameter in positional)
+    cells = ((_name(parameter), _help(parameter), _default(parameter)) for parameter in command.params)
+    rows = "".join(f"| {' | '.join(row)} |\n" for row in cells)
     usage = f"    otel-events {name}{arguments} [OPTIONS]\n"
     return f"## {name}\n\n{usage}\n{_prose(command.help)}\n| | | default |\n| --- | --- | --- |\n{rows}"
 
 
-def _argument(one: Any) -> str:
-    return f"{_label(one)}{'...' if one.nargs == -1 else ''}"
+def _argument(parameter: Any) -> str:
+    return f"{_label(parameter)}{'...' if parameter.nargs == -1 else ''}"
 
 
-def _label(one: Any) -> str:
-    return str(one.metavar or one.name).upper()
+def _label(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name).upper()
 
 
-def _name(one: Any) -> str:
-    if one.param_type_name == "argument":
-        return f"`{_argument(one)}`"
-    takes = "" if one.is_flag else f" {one.metavar or one.type.name.upper()}"
-    return f"`{', '.join(one.opts)}{takes}`"
+def _name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{_argument(parameter)}`"
+    takes = "" if parameter.is_flag else f" {parameter.metavar or parameter.type.name.upper()}"
+    return f"`{', '.join(parameter.opts)}{takes}`"
 
 
-def _help(one: Any) -> str:
-    return str(one.help).replace("|", "\\|")
+def _help(parameter: Any) -> str:
+    return str(parameter.help).replace("|", "\\|")
 
 
-def _default(one: Any) -> str:
-    return "required" if one.required else f"`{one.default}`" if one.default not in ("", None, False) else "-"
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    return f"`{parameter.default}`" if parameter.default not in ("", None, False) else "-"
 
 
 def _prose(text: str) -> str:

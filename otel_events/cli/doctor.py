@@ -33,7 +33,7 @@ class Check(msgspec.Struct):
 
     good: bool | None
     what: str
-    told: str
+    text: str
 
 
 MARKS = {True: "ok  ", False: "BAD ", None: "    "}
@@ -52,7 +52,7 @@ def doctor(journal: JournalOption = "") -> None:
     bad = 0
     for check in checks(os.environ, journal_path(journal)):
         bad += check.good is False
-        typer.echo(f"{MARKS[check.good]}{check.what:<22}{printable(check.told)}")
+        typer.echo(f"{MARKS[check.good]}{check.what:<22}{printable(check.text)}")
     typer.echo(f"\n{bad} thing{'s' if bad > 1 else ''} to mend" if bad else "\nall is well")
     if bad:
         raise typer.Exit(REFUSED)
@@ -95,8 +95,8 @@ def _source(name: str) -> Check:
 
 def _token(environ: Mapping[str, str]) -> Iterator[Check]:
     rules = access("127.0.0.1", environ.get(TOKEN_VARIABLE, ""))
-    told = "set" if rules.token else "none: serve listens on loopback only"
-    yield Check(True if rules.token else None, TOKEN_VARIABLE, told)
+    text = "set" if rules.token else "none: serve listens on loopback only"
+    yield Check(True if rules.token else None, TOKEN_VARIABLE, text)
 
 
 def _sending(config: Config) -> Iterator[Check]:
@@ -105,9 +105,9 @@ def _sending(config: Config) -> Iterator[Check]:
         yield Check(None, f"{signal} go to", _shown(endpoint))
         files = (endpoint.certificate, endpoint.client_certificate, endpoint.client_key)
         yield from (
-            Check(False, "certificate", f"no file {one}: correct the path")
-            for one in files
-            if one and not Path(one).is_file()
+            Check(False, "certificate", f"no file {path}: correct the path")
+            for path in files
+            if path and not Path(path).is_file()
         )
         place = _place(endpoint)
         if place and place not in reached:
@@ -142,8 +142,8 @@ def _reach(host: str, port: int) -> Check:
     try:
         socket.create_connection((host, port), CONNECT_SECONDS).close()
     except OSError as error:
-        told = f"does not answer ({error.strerror or error}): start the collector, or set OTEL_EXPORTER_OTLP_ENDPOINT"
-        return Check(False, what, told)
+        text = f"does not answer ({error.strerror or error}): start the collector, or set OTEL_EXPORTER_OTLP_ENDPOINT"
+        return Check(False, what, text)
     return Check(True, what, "answers")
 
 
@@ -165,5 +165,5 @@ def _journal(path: Path) -> Iterator[Check]:
             f"{stats.last_seq - stats.sent_seq:,} commits not sent, the oldest {stats.oldest_unsent_seconds:.0f} s ago",
         )
     for aside in sorted(path.parent.glob(f"{path.name}.quarantined-*[0-9]")):
-        told = f"{aside} was damaged or foreign and was moved aside: what could be read is in the journal; delete it"
-        yield Check(False, "quarantined", told)
+        text = f"{aside} was damaged or foreign and was moved aside: what could be read is in the journal; delete it"
+        yield Check(False, "quarantined", text)

@@ -42,8 +42,8 @@ def runs(limit: Limit = 20, json: JsonOption = False, journal: JournalOption = "
         otel-events runs --json | jq 'select(.outcome == "failed").id'
     """
     with closing(Journal.reader(journal_path(journal))) as reader:
-        told = (listed(reader, row) for row in reader.roots(order="recent"))
-        rows = list(islice((one for one in told if one), limit))
+        each = (listed(reader, row) for row in reader.roots(order="recent"))
+        rows = list(islice((summary for summary in each if summary), limit))
     if json:
         sys.stdout.writelines(msgspec.json.encode(row).decode() + "\n" for row in rows)
     elif rows:
@@ -60,24 +60,26 @@ def listed(reader: Reader, row: RootRow) -> dict[str, Any] | None:
     events = _events(reader, row)
     if not any(isinstance(event, PhaseChange) for event in events):
         return None
-    found = [one for one in attempts([event for event in events if event.run.id == row.root]) if one.start]
-    start = found[0].start if found else row.first_time
-    end = found[-1].end if found and found[-1].outcome else row.last_time
+    of_root = [
+        attempt for attempt in attempts([event for event in events if event.run.id == row.root]) if attempt.start
+    ]
+    start = of_root[0].start if of_root else row.first_time
+    end = of_root[-1].end if of_root and of_root[-1].outcome else row.last_time
     return {
-        "outcome": _outcome(found, row),
+        "outcome": _outcome(of_root, row),
         "start": _time(start),
         "seconds": round((end - start) / NANO, 3),
         "events": row.events,
         "source": row.source,
         "namespace": row.namespace,
-        "workflow": next((name for one in found if (name := one.run.workflow or one.run.name)), ""),
+        "workflow": next((name for attempt in of_root if (name := attempt.run.workflow or attempt.run.name)), ""),
         "id": row.root,
     }
 
 
-def _outcome(found: list[Attempt], row: RootRow) -> str:
-    if found and found[-1].outcome:
-        return found[-1].outcome
+def _outcome(of_root: list[Attempt], row: RootRow) -> str:
+    if of_root and of_root[-1].outcome:
+        return of_root[-1].outcome
     return "open" if row.open else "incomplete"
 
 
@@ -111,7 +113,7 @@ def explain(run: RunArgument, journal: JournalOption = "", format: Format = "tre
     if format == "flyte":
         ExecutionSpan.of(run, journal).explain(UTC if utc else None)
         return
-    for steps in found(run, journal):
+    for steps in recorded_steps(run, journal):
         typer.echo(text(steps), nl=False)
 
 
@@ -132,11 +134,11 @@ def dump(run: RunArgument, journal: JournalOption = "", json: JsonOption = False
         ExecutionSpan.of(run, journal).dump()
         return
     encode = msgspec.json.encode if json else msgspec.yaml.encode
-    for steps in found(run, journal):
+    for steps in recorded_steps(run, journal):
         typer.echo(encode(data(steps)).decode().rstrip("\n"))
 
 
-def found(run: str, journal: str) -> list[list[Step]]:
+def recorded_steps(run: str, journal: str) -> list[list[Step]]:
     """As ``explain.recorded``, of the journal that the option or the environment names."""
     with closing(Journal.reader(journal_path(journal))) as reader:
         return recorded(reader, run)

@@ -39,7 +39,7 @@ Out = Annotated[
     str,
     typer.Option(metavar="DIR", help="Write files here instead of sending OTLP to $OTEL_EXPORTER_OTLP_ENDPOINT."),
 ]
-Kept = Annotated[
+JournalFile = Annotated[
     str,
     typer.Option(
         "--journal", metavar="FILE", help="Keep the events in this journal (for runs, explain); else none is kept."
@@ -47,7 +47,7 @@ Kept = Annotated[
 ]
 
 
-def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> None:
+def replay(source: Source, paths: Paths, out: Out = "", journal: JournalFile = "") -> None:
     """Read records and send what they tell as traces, metrics and logs.
 
     A file named .json or .pb is one record, every other file a record a line; for ray-workflow also the storage of Ray
@@ -71,7 +71,7 @@ def replay(source: Source, paths: Paths, out: Out = "", journal: Kept = "") -> N
         if path != STDIN and not os.path.exists(path) and _own(source, path) is None:
             raise ConfigError(f"no file or folder {shown(path)}: check the path (- reads standard input)")
     summary = _run(source, paths, out, journal)
-    say(told(summary, out))
+    say(figures(summary, out))
     if summary.dead:
         say(refused(summary.dead))
         raise typer.Exit(REFUSED)
@@ -81,11 +81,11 @@ def _run(source: str, paths: list[str], out: str, journal: str) -> Summary:
     config = from_env(os.environ)
     with ExitStack() as stack:
         sink = stack.enter_context(closing(FileSink(Path(out), config) if out else OtlpSink(config)))
-        kept = stack.enter_context(
+        opened = stack.enter_context(
             Journal.open(journal, seen_limit=FEW) if journal else Journal.temporary(seen_limit=FEW)
         )
         bars = stack.enter_context(progress())
-        return run_replay(source, _records(source, paths), journal=kept, sink=sink, metrics=Metrics(), progress=bars)
+        return run_replay(source, _records(source, paths), journal=opened, sink=sink, metrics=Metrics(), progress=bars)
 
 
 def _records(source: str, paths: list[str]) -> Iterator[Record | Refused]:
@@ -102,7 +102,7 @@ def _own(source: str, path: str) -> Iterator[Record | Refused] | None:
     return own
 
 
-def told(summary: Summary, out: str) -> str:
+def figures(summary: Summary, out: str) -> str:
     """The figures of a replay in one line."""
     parts = [
         f"{summary.records:,} records",

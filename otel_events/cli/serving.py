@@ -41,12 +41,12 @@ def serve_until_signal(plan: Plan, listener: socket) -> Unsent:
         with clearml.opened(plan.clearml, plan.rules.host, plan.config.journal, gateway, os.environ) as beside:
             polling = Poll(gateway, plan.readers.polled, plan.poll)
             host, port = plan.rules.host, listener.getsockname()[1]
-            told = f"listening on {url(host, port)}, journal {plan.config.journal}{clearml.told(beside)}"
+            listening = f"listening on {url(host, port)}, journal {plan.config.journal}{clearml.ports(beside)}"
             more = endpoints(gateway, plan.config.journal, plan.readers)
             try:
                 return run(
                     gateway, listener, plan.rules, plan.drain,
-                    started=lambda: begin(polling, told), more=more, beside=beside,
+                    started=lambda: begin(polling, listening), more=more, beside=beside,
                 )  # fmt: skip
             finally:
                 polling.stop()
@@ -64,13 +64,13 @@ def opened(config: GatewayConfig, console: str) -> Gateway:
 
 def log_to_stderr() -> None:
     """Warnings and worse, a line each."""
-    told = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=told)
+    line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=line)
 
 
-def begin(polling: Poll, told: str) -> None:
+def begin(polling: Poll, text: str) -> None:
     """Say that the gateway is up, and poll from now on."""
-    say(told)
+    say(text)
     polling.start()
 
 
@@ -83,5 +83,5 @@ def ended(left: Unsent) -> str:
     """The last line: whether all was sent."""
     if not left.commits:
         return "stopped; all telemetry was sent"
-    told = f"stopped; telemetry of {left.commits:,} commits is not sent yet, the next start sends it"
-    return f"{told} ({left.reason})" if left.reason else told
+    unsent = f"stopped; telemetry of {left.commits:,} commits is not sent yet, the next start sends it"
+    return f"{unsent} ({left.reason})" if left.reason else unsent

@@ -91,11 +91,11 @@ def _order(event: AnyEvent) -> tuple[int, int, str]:
     return event.time, _RANKS.get(event.phase, -1) if type(event) is PhaseChange else -1, event.id
 
 
-def _fuller(one: AnyEvent, other: AnyEvent) -> AnyEvent:
+def _fuller(event: AnyEvent, other: AnyEvent) -> AnyEvent:
     """A choice that no order of arrival changes: the longer of the two as written, else the greater. Equality would not
     do: it takes 1 for True and passes over the order of attributes, and both show in the bytes that are sent."""
-    ours, theirs = repr(one), repr(other)
-    return one if (len(ours), ours) >= (len(theirs), theirs) else other
+    ours, theirs = repr(event), repr(other)
+    return event if (len(ours), ours) >= (len(theirs), theirs) else other
 
 
 def attempts(events: Sequence[AnyEvent], traits: TraitsOf = traits_of) -> list[Attempt]:
@@ -119,14 +119,14 @@ def _general(events: Iterable[AnyEvent], traits: Traits) -> list[Attempt]:
     identity = _identity(in_order)
     kind = traits.of(identity.kind)
     counted = all(event.run.attempt == 0 for event in in_order)
-    split = _split_counted(in_order, kind) if counted else _split_told(in_order)
-    found = [_attempt(identity, number, members, kind) for number, members in sorted(split.items())]
-    with_span = [one for one in found if one.start]
-    created = min((one.start for one in with_span), default=0)
-    running = min((one.first_running for one in with_span if one.first_running), default=0)
-    for one in found:
-        one.created, one.run_running = created, running
-    return found
+    split = _split_counted(in_order, kind) if counted else _split_numbered(in_order)
+    folded = [_attempt(identity, number, members, kind) for number, members in sorted(split.items())]
+    with_span = [attempt for attempt in folded if attempt.start]
+    created = min((attempt.start for attempt in with_span), default=0)
+    running = min((attempt.first_running for attempt in with_span if attempt.first_running), default=0)
+    for attempt in folded:
+        attempt.created, attempt.run_running = created, running
+    return folded
 
 
 def _plain(events: Sequence[AnyEvent]) -> Attempt | None:
@@ -174,8 +174,8 @@ def _plain(events: Sequence[AnyEvent]) -> Attempt | None:
 def _identity(in_order: Sequence[AnyEvent]) -> Run:
     """Sticky facts of identity: the last telling of each field; an event that lacks one erases nothing."""
     seen = in_order[0].run
-    told = {"name": seen.name, "workflow": seen.workflow, "parent": seen.parent, "parent_kind": seen.parent_kind}
-    first, before = seen, told.copy()
+    facts = {"name": seen.name, "workflow": seen.workflow, "parent": seen.parent, "parent_kind": seen.parent_kind}
+    first, before = seen, facts.copy()
     for event in in_order:
         run = event.run
         if run is seen or run == seen:
@@ -183,14 +183,14 @@ def _identity(in_order: Sequence[AnyEvent]) -> Run:
         seen = run
         for field in _STICKY:
             if value := getattr(run, field):
-                told[field] = value
+                facts[field] = value
         # A parent and its kind are one fact: the kind of another parent would make the id of a span that is none.
-        if run.parent and (run.parent_kind or run.parent != told["parent"]):
-            told["parent"], told["parent_kind"] = run.parent, run.parent_kind
-    return first if told == before else msgspec.structs.replace(first, **told)
+        if run.parent and (run.parent_kind or run.parent != facts["parent"]):
+            facts["parent"], facts["parent_kind"] = run.parent, run.parent_kind
+    return first if facts == before else msgspec.structs.replace(first, **facts)
 
 
-def _split_told(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
+def _split_numbered(in_order: Sequence[AnyEvent]) -> dict[int, list[AnyEvent]]:
     split: dict[int, list[AnyEvent]] = {}
     for event in in_order:
         # A fact that names no attempt (0) of a run whose attempts are told belongs to the first.
@@ -227,9 +227,9 @@ def begins_next(event: PhaseChange, before: str, traits: KindTraits) -> bool:
 
 def _gave_up(event: PhaseChange) -> PhaseChange:
     """The end of the attempt that this change of phase leaves behind: as failed, or crashed where the system did it."""
-    made = f"{event.id}{MADE_UP}"
+    event_id = f"{event.id}{MADE_UP}"
     phase = "crashed" if event.error and event.error.kind == "system" else "failed"
-    return msgspec.structs.replace(event, id=made, phase=phase, next_attempt=False, attributes={}, links=())
+    return msgspec.structs.replace(event, id=event_id, phase=phase, next_attempt=False, attributes={}, links=())
 
 
 def _attempt(identity: Run, number: int, members: Sequence[AnyEvent], traits: KindTraits) -> Attempt:
@@ -330,7 +330,7 @@ def with_workflow(attempt: Attempt, workflow: str, traits: TraitsOf = traits_of)
 
 def at_time(candidates: Sequence[Attempt], time: int) -> int:
     """Number of the attempt that was under way at ``time``: the last that had begun; the first where none had; 1."""
-    begun = [one.run.attempt for one in candidates if one.start and one.start <= time]
+    begun = [attempt.run.attempt for attempt in candidates if attempt.start and attempt.start <= time]
     if begun:
         return begun[-1]
-    return next((one.run.attempt for one in candidates if one.start), 1)
+    return next((attempt.run.attempt for attempt in candidates if attempt.start), 1)

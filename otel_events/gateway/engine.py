@@ -16,7 +16,7 @@ from otel_events.core.measure import count_attempt, count_event, count_run
 from otel_events.core.metrics import Metrics
 from otel_events.core.spans import NOWHERE, Context, derived_parent
 from otel_events.core.traces import Closed, above, close, outcome_of, parent_id, place
-from otel_events.gateway.state import BITS, SURE, TOLD, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
+from otel_events.gateway.state import BITS, CONTEXT_KEYS, SURE, Load, Memory, OpenRoot, OpenRun, Telemetry, Timing
 from otel_events.gateway.unended import unended
 from otel_events.journal import Closing
 from otel_events.journal.pack import unpack
@@ -104,89 +104,89 @@ class Engine:
     def _take(self, root: OpenRoot, event: AnyEvent, now: int, out: Telemetry | None, count: bool) -> None:
         run = event.run
         run_id = run.id
-        known = root.runs.get(run_id)
-        if known is None:
-            known = root.runs[run_id] = OpenRun(run, [])
-            self._learned(root, known, count)
-        elif run is not known.run and run != known.run and known.learn(run):
-            self._learned(root, known, count)
-        attempt = run.attempt or known.current
+        open_run = root.runs.get(run_id)
+        if open_run is None:
+            open_run = root.runs[run_id] = OpenRun(run, [])
+            self._learned(root, open_run, count)
+        elif run is not open_run.run and run != open_run.run and open_run.learn(run):
+            self._learned(root, open_run, count)
+        attempt = run.attempt or open_run.current
         is_phase = type(event) is PhaseChange
         first = False
         if is_phase:
-            self._track(root, known, event, now)  # type: ignore[arg-type]  # as just tested, without isinstance's cost
-            attempt = run.attempt or known.current
+            self._track(root, open_run, event, now)  # type: ignore[arg-type]  # as just tested, without isinstance's cost
+            attempt = run.attempt or open_run.current
             bit = 1 << min(attempt, BITS)
-            first = not known.logged & bit
-            known.logged |= bit
-        if not TOLD.isdisjoint(event.attributes):
-            known.internal = known.internal or INTERNAL in event.attributes
+            first = not open_run.logged & bit
+            open_run.logged |= bit
+        if not CONTEXT_KEYS.isdisjoint(event.attributes):
+            open_run.internal = open_run.internal or INTERNAL in event.attributes
             self._tell(root)
-        late = known.closed is not None and attempt in known.closed
-        self._memory.add(known, event, root.told)
+        late = open_run.closed is not None and attempt in open_run.closed
+        self._memory.add(open_run, event, root.has_context)
         logs = out.logs if out is not None and self._logging else None
         tell = self.tell if count else None
         if (tell or logs is not None) and (is_phase or late or not isinstance(event, Stat)):
-            where = self._where_now(root, known, run, attempt)
+            where = self._where_now(root, open_run, run, attempt)
             if logs is not None:
                 logs.append(self._logs.record(event, where, attempt, first, late))
             if tell:
                 tell(log(event, where.trace_id, where.span_id, attempt, late))
         if count and (late or not is_phase):
-            count_event(self._metrics, event, known.named or known.run, late)
+            count_event(self._metrics, event, open_run.named or open_run.run, late)
 
     def _tell(self, root: OpenRoot) -> None:
         """From here on the contexts in this root are folded with every event: its events have to be at hand."""
-        if not root.told:
+        if not root.has_context:
             self._memory.restore(root, lambda: self._load(root.key, self._upto))
-        root.told = True
+        root.has_context = True
 
-    def _learned(self, root: OpenRoot, known: OpenRun, count: bool) -> None:
+    def _learned(self, root: OpenRoot, open_run: OpenRun, count: bool) -> None:
         """A run is new, or told its name: its series start, and those of the runs that take over what it told."""
-        for run in root.named_by(known):
+        for run in root.named_by(open_run):
             if count and run.id:
                 self._metrics.runs.seen(run)
-        if known.run.id == known.run.root and traits_of(known.run.source).workflow_from_root:
+        if open_run.run.id == open_run.run.root and traits_of(open_run.run.source).workflow_from_root:
             self._fold_cache.clear()
 
-    def _events(self, root: OpenRoot, known: OpenRun) -> list[AnyEvent]:
-        if known.events is not None:
-            return known.events
-        if known.packed is not None:
-            return [unpack(run, packed) for run, packed in known.packed]
+    def _events(self, root: OpenRoot, open_run: OpenRun) -> list[AnyEvent]:
+        if open_run.events is not None:
+            return open_run.events
+        if open_run.packed is not None:
+            return [unpack(run, packed) for run, packed in open_run.packed]
         commits = self._load(root.key, self._upto)
-        return [event for events, _ in commits for event in events if event.run.id == known.run.id]
+        return [event for events, _ in commits for event in events if event.run.id == open_run.run.id]
 
-    def _track(self, root: OpenRoot, known: OpenRun, event: PhaseChange, now: int) -> None:
+    def _track(self, root: OpenRoot, open_run: OpenRun, event: PhaseChange, now: int) -> None:
         """Follow the phase for the gauges, and put an outcome on the list of what is due."""
         phase, time, run = event.phase, event.time, event.run
         info = PHASES.get(phase)
         if info is None:
             return
         attempt = run.attempt
-        again = known.begins_next(event)
+        again = open_run.begins_next(event)
         # An outcome too: an attempt of which nothing was heard before has yet to be closed, also after a restart.
-        if known.finished and (attempt or known.current + again) not in known.done():
-            self._memory.reopened(known)
+        if open_run.finished and (attempt or open_run.current + again) not in open_run.done():
+            self._memory.reopened(open_run)
             root.open += 1
-        if not known.start:
-            known.start = time
+        if not open_run.start:
+            open_run.start = time
             root.open += bool(run.id)
-        elif time < known.start:
-            known.start = time
+        elif time < open_run.start:
+            open_run.start = time
         if again:
-            known.told_at = now
-            self._later(now + self._timing.grace, now, root.key, run.id, known.current)
-            known.current += 1
-        before = PHASES[known.phase].rank if known.phase else -1
-        if (attempt, time, info.rank) >= (known.shown, known.since, before):
-            known.phase, known.since, known.shown = phase, time, attempt
-        if attempt != known.run.attempt or not attempt:
-            known.plain = False
+            open_run.told_at = now
+            self._later(now + self._timing.grace, now, root.key, run.id, open_run.current)
+            open_run.current += 1
+        before = PHASES[open_run.phase].rank if open_run.phase else -1
+        if (attempt, time, info.rank) >= (open_run.shown, open_run.since, before):
+            open_run.phase, open_run.since, open_run.shown = phase, time, attempt
+        if attempt != open_run.run.attempt or not attempt:
+            open_run.plain = False
         if info.outcome:
-            known.plain = known.plain and known.outcome == ""
-            known.outcome, known.told_at = phase, now
-            self._later(now + self._timing.grace, now, root.key, run.id, attempt or known.current)
+            open_run.plain = open_run.plain and open_run.outcome == ""
+            open_run.outcome, open_run.told_at = phase, now
+            self._later(now + self._timing.grace, now, root.key, run.id, attempt or open_run.current)
         elif phase == "finalizing" and run.id == run.root and traits_of(run.source).of(run.kind).finalizing_may_be_last:
             self._later(now + self._timing.orphans, now, root.key, "", 0)
 
@@ -194,13 +194,13 @@ class Engine:
         self._serial += 1
         heapq.heappush(self._due, (at, self._serial, first, key, run, attempt))
 
-    def _where_now(self, root: OpenRoot, known: OpenRun, run: Run, attempt: int) -> Context:
+    def _where_now(self, root: OpenRoot, open_run: OpenRun, run: Run, attempt: int) -> Context:
         """The context of an attempt as the journal tells it so far; of an event of no run, none."""
         if not run.id:
             return NOWHERE
-        if root.told:
-            found = self._folded(root, run.id)
-            mine = next((one for one in found if one.run.attempt == attempt), None)
+        if root.has_context:
+            run_attempts = self._folded(root, run.id)
+            mine = next((candidate for candidate in run_attempts if candidate.run.attempt == attempt), None)
             if mine is not None:
                 return place(mine, self._lookup(root))
         key = (root.key, run.id, attempt)
@@ -213,29 +213,29 @@ class Engine:
         return where
 
     def _close(self, root: OpenRoot, closing: Closing, out: Telemetry | None, count: bool) -> None:
-        known = root.runs.get(closing.run)
-        if known is None:  # its events could not be read back
+        open_run = root.runs.get(closing.run)
+        if open_run is None:  # its events could not be read back
             return
         if closing.attempt:
-            known.closed = {**(known.closed or {}), closing.attempt: closing}
-        if not known.finished and (closing.final or known.final_after(closing.attempt)):
-            self._memory.finished(known, root.told)
+            open_run.closed = {**(open_run.closed or {}), closing.attempt: closing}
+        if not open_run.finished and (closing.final or open_run.final_after(closing.attempt)):
+            self._memory.finished(open_run, root.has_context)
             root.open -= 1
         if out is None and not count:
             return
-        found = self._folded(root, closing.run)
+        run_attempts = self._folded(root, closing.run)
         if closing.attempt == 0:
-            last = next((one for one in reversed(found) if one.start), None)
+            last = next((candidate for candidate in reversed(run_attempts) if candidate.start), None)
             if count and last:
                 count_run(self._metrics, last, closing.outcome, place(last, self._lookup(root)))
             return
-        index = next((i for i, one in enumerate(found) if one.run.attempt == closing.attempt), None)
+        index = next((i for i, candidate in enumerate(run_attempts) if candidate.run.attempt == closing.attempt), None)
         if index is None:
             return
-        if known.plain and not root.told and closing.final:
-            closed = Closed(found[index], self._where(root, found[index]), closing.outcome, None, True)
+        if open_run.plain and not root.has_context and closing.final:
+            closed = Closed(run_attempts[index], self._where(root, run_attempts[index]), closing.outcome, None, True)
         else:
-            closed = close(found, index, self._lookup(root))
+            closed = close(run_attempts, index, self._lookup(root))
             closed.outcome, closed.final = closing.outcome, closing.final
         if count:
             count_attempt(self._metrics, closed)
@@ -251,31 +251,31 @@ class Engine:
         parent = above(run, attempt.start, self._lookup(root))
         if parent is None:
             return Context(root.key, own.span_id, derived_parent(run))
-        known = root.runs[parent.run.id]
-        return Context(root.key, own.span_id, self._where_now(root, known, parent.run, parent.run.attempt).span_id)
+        open_run = root.runs[parent.run.id]
+        return Context(root.key, own.span_id, self._where_now(root, open_run, parent.run, parent.run.attempt).span_id)
 
     def _lookup(self, root: OpenRoot) -> Callable[[str], Sequence[Attempt]]:
         return lambda run_id: self._folded(root, run_id)
 
     def _folded(self, root: OpenRoot, run_id: str) -> Sequence[Attempt]:
         """The attempts of a run, folded once while nothing new comes: decisions, spans and children share it."""
-        known = root.runs.get(run_id)
-        if known is None:
+        open_run = root.runs.get(run_id)
+        if open_run is None:
             return ()
         cached = self._fold_cache.get((root.key, run_id))
-        if cached and cached[0] == known.taken:
+        if cached and cached[0] == open_run.taken:
             return cached[1]
-        found = [with_workflow(one, root.workflow()) for one in attempts(self._events(root, known))]
+        run_attempts = [with_workflow(attempt, root.workflow()) for attempt in attempts(self._events(root, open_run))]
         if len(self._fold_cache) >= 4_096:
             self._fold_cache.clear()
-        self._fold_cache[(root.key, run_id)] = known.taken, found
-        return found
+        self._fold_cache[(root.key, run_id)] = open_run.taken, run_attempts
+        return run_attempts
 
     # --- decisions -------------------------------------------------------------------------------------------------
 
     def decide(self, now: int) -> dict[bytes, list[Closing]]:
         """What is over as of ``now``: closings by root, to be journalled with the next commit and then applied."""
-        made: dict[bytes, list[Closing]] = {}
+        decisions: dict[bytes, list[Closing]] = {}
         taken: set[tuple[bytes, str, int]] = set()
         again: list[tuple[int, int, bytes, str, int]] = []
         while self._due and self._due[0][0] <= now:
@@ -283,15 +283,15 @@ class Engine:
             root = self._roots.get(key)
             if root is None:
                 continue
-            found = self._decide_one(root, run_id, number, now, first, again) if run_id else self._unended(root)
-            for closing in found:
+            proposed = self._decide_one(root, run_id, number, now, first, again) if run_id else self._unended(root)
+            for closing in proposed:
                 # Two timers of one pass may find the same: it is decided once.
                 if (key, closing.run, closing.attempt) not in taken:
                     taken.add((key, closing.run, closing.attempt))
-                    made.setdefault(key, []).append(closing)
+                    decisions.setdefault(key, []).append(closing)
         for at, first, key, run_id, number in again:
             self._later(at, first, key, run_id, number)
-        return made
+        return decisions
 
     def _decide_one(
         self,
@@ -302,48 +302,48 @@ class Engine:
         first: int,
         again: list[tuple[int, int, bytes, str, int]],
     ) -> Iterator[Closing]:
-        known = root.runs.get(run_id)
-        if known is None:
+        open_run = root.runs.get(run_id)
+        if open_run is None:
             return
-        run = known.run
-        if known.plain and known.closed is None and known.outcome in SURE:
-            yield Closing(run_id, run.kind, number, False, True, known.outcome)
+        run = open_run.run
+        if open_run.plain and open_run.closed is None and open_run.outcome in SURE:
+            yield Closing(run_id, run.kind, number, False, True, open_run.outcome)
             if run_id == run.root:
                 again.append((now + self._timing.orphans, now, root.key, "", 0))
             return
-        if not run.attempt and now < known.told_at + self._timing.grace:
+        if not run.attempt and now < open_run.told_at + self._timing.grace:
             return  # more was told since: the timer of that comes
-        found = self._folded(root, run_id)
-        for index, one in enumerate(found):
+        run_attempts = self._folded(root, run_id)
+        for index, attempt in enumerate(run_attempts):
             # Attempts that the fold counts have no number of their own: any timer of their run is for all of them.
-            if one.outcome and one.start and (one.run.attempt == number or not run.attempt):
-                yield from self._decide_attempt(root, known, found, index, now, first, again)
+            if attempt.outcome and attempt.start and (attempt.run.attempt == number or not run.attempt):
+                yield from self._decide_attempt(root, open_run, run_attempts, index, now, first, again)
 
     def _decide_attempt(
         self,
         root: OpenRoot,
-        known: OpenRun,
-        found: Sequence[Attempt],
+        open_run: OpenRun,
+        run_attempts: Sequence[Attempt],
         index: int,
         now: int,
         first: int,
         again: list[tuple[int, int, bytes, str, int]],
     ) -> Iterator[Closing]:
-        attempt = found[index]
+        attempt = run_attempts[index]
         run, number = attempt.run, attempt.run.attempt
-        later = any(one.start for one in found[index + 1 :])
+        later = any(other.start for other in run_attempts[index + 1 :])
         ended = outcome_of(self._lookup(root), parent_id(run))
         outcome = settled(attempt, later, ended)
-        over = number in known.done()
+        over = number in open_run.done()
         # The next attempt of a task whose attempts are told may be yet to come: its parent's end says, or time.
-        retryable = known.run.attempt > 0 and run.kind == "task" and outcome not in SURE
+        retryable = open_run.run.attempt > 0 and run.kind == "task" and outcome not in SURE
         decided = later or not retryable or bool(ended) or now - first >= self._timing.neighbours
-        for one in found[:index] if decided and not later else ():
-            if one.start and not one.outcome and one.run.attempt not in known.done():
-                yield Closing(run.id, run.kind, one.run.attempt, True, False, "")  # its end will not come any more
+        for other in run_attempts[:index] if decided and not later else ():
+            if other.start and not other.outcome and other.run.attempt not in open_run.done():
+                yield Closing(run.id, run.kind, other.run.attempt, True, False, "")  # its end will not come any more
         if not over and (decided or outcome != "cancelled"):
             yield Closing(run.id, run.kind, number, False, decided and not later, outcome)
-        elif over and decided and not later and not known.finished:
+        elif over and decided and not later and not open_run.finished:
             yield Closing(run.id, run.kind, 0, False, True, outcome)
         if not decided:
             again.append((now + self._timing.grace, first, root.key, run.id, number))
@@ -355,11 +355,11 @@ class Engine:
 
     def silent(self, now: int) -> dict[bytes, list[Closing]]:
         """Closings of roots from which nothing came for ``max_open``; a pass over all roots, to be made rarely."""
-        made = {}
+        decisions = {}
         for key, root in self._roots.items():
             if now - root.touched >= self._timing.max_open and (closings := list(self._unended(root))):
-                made[key] = closings
-        return made
+                decisions[key] = closings
+        return decisions
 
     def drain(self) -> dict[bytes, list[Closing]]:
         """Decide all that has an outcome, without waiting: the end of a short-lived process."""
@@ -392,6 +392,6 @@ class Engine:
     def active(self) -> Iterator[tuple[tuple[str, str, str, str, str], str, int]]:
         """(labels, phase, start in ns) of every run under way, for the gauges."""
         for root in list(self._roots.values()):
-            for known in list(root.runs.values()):
-                if known.open_phase() and not known.internal:
-                    yield self._metrics.runs.labels(root.called(known)), known.phase, known.start
+            for open_run in list(root.runs.values()):
+                if open_run.open_phase() and not open_run.internal:
+                    yield self._metrics.runs.labels(root.called(open_run)), open_run.phase, open_run.start

@@ -39,7 +39,7 @@ class Intake:
         self._writer.require_open()
         self._bury(batch.dead)
         try:
-            duplicates = self._writer.commit(batch.events, batch.kept or None)
+            duplicates = self._writer.commit(batch.events, batch.masked or None)
         except JournalError:
             self._buried = {*batch.dead, *self._buried} if len(self._buried) < LETTERS else set(batch.dead)
             raise

@@ -26,7 +26,7 @@ class Poll:
         self, gateway: Gateway, places: Sequence[Polled], seconds: float, clock: Callable[[], int] = time.time_ns
     ) -> None:
         self._gateway, self._places, self._seconds, self._clock = gateway, places, seconds, clock
-        self._told: dict[str, str] = {}
+        self._last_errors: dict[str, str] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="otel-events-poll", daemon=True)
 
@@ -48,27 +48,27 @@ class Poll:
 
     def round(self) -> None:
         """Ask each place once."""
-        for one in self._places:
+        for polled in self._places:
             if self._stopped.is_set():
                 return
             try:
-                self._ask(one)
-                self._told.pop(one.name, None)
+                self._ask(polled)
+                self._last_errors.pop(polled.name, None)
             except OtelEventsError as error:
                 if "draining" not in self._gateway.health().reasons:
-                    self._tell(one, str(error))
+                    self._tell(polled, str(error))
             except Exception as error:
-                if self._told.get(one.name) != str(error):
-                    _logger.exception("polling %s failed; it is asked again", one.name)
-                self._told[one.name] = str(error)
+                if self._last_errors.get(polled.name) != str(error):
+                    _logger.exception("polling %s failed; it is asked again", polled.name)
+                self._last_errors[polled.name] = str(error)
 
-    def _ask(self, one: Polled) -> None:
-        records = [Record(body, one.hint, where) for where, body in one.place.poll(self._clock())]
+    def _ask(self, polled: Polled) -> None:
+        records = [Record(body, polled.hint, where) for where, body in polled.place.poll(self._clock())]
         if records:
-            self._gateway.ingest(one.source, records)
-        one.place.acknowledge()
+            self._gateway.ingest(polled.source, records)
+        polled.place.acknowledge()
 
-    def _tell(self, one: Polled, error: str) -> None:
-        if self._told.get(one.name) != error:
-            _logger.warning("polling %s: %s", one.name, error)
-        self._told[one.name] = error
+    def _tell(self, polled: Polled, error: str) -> None:
+        if self._last_errors.get(polled.name) != error:
+            _logger.warning("polling %s: %s", polled.name, error)
+        self._last_errors[polled.name] = error

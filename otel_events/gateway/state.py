@@ -15,7 +15,7 @@ from otel_events.model.event import PHASES, AnyEvent, PhaseChange, Run
 
 SECOND = 1_000_000_000
 
-TOLD = frozenset(RESERVED)
+CONTEXT_KEYS = frozenset(RESERVED)
 SURE = frozenset(("succeeded", "skipped"))
 """Outcomes that no neighbour changes and no retry follows."""
 BITS = 62
@@ -90,7 +90,7 @@ class OpenRun(msgspec.Struct, gc=False):
 
     def final_after(self, attempt: int) -> bool:
         """Whether a later attempt was closed as the run's last."""
-        return any(one.final and number > attempt for number, one in (self.closed or {}).items())
+        return any(closing.final and number > attempt for number, closing in (self.closed or {}).items())
 
     def open_phase(self) -> bool:
         return bool(self.phase) and not PHASES[self.phase].outcome and not self.finished
@@ -101,7 +101,7 @@ class OpenRoot(msgspec.Struct, gc=False):
     runs: dict[str, OpenRun]
     touched: int
     """Clock of the gateway when something last came for it."""
-    told: bool = False
+    has_context: bool = False
     """Whether an event of it carried a foreign trace context."""
     open: int = 0
     """How many of the runs have begun and are not finished."""
@@ -109,23 +109,23 @@ class OpenRoot(msgspec.Struct, gc=False):
     def workflow(self) -> str:
         """The workflow that the root run told; "" where it is not known yet."""
         first = next(iter(self.runs.values()), None)
-        known = self.runs.get(first.run.root) if first else None
-        return (known.named or known.run).workflow if known else ""
+        open_run = self.runs.get(first.run.root) if first else None
+        return (open_run.named or open_run.run).workflow if open_run else ""
 
-    def called(self, known: OpenRun) -> Run:
+    def called(self, open_run: OpenRun) -> Run:
         """A run with all names that are known of it, the workflow where its source leaves that to the root."""
-        run = known.named or known.run
+        run = open_run.named or open_run.run
         if run.workflow or not traits_of(run.source).workflow_from_root:
             return run
         return msgspec.structs.replace(run, workflow=self.workflow())
 
-    def named_by(self, known: OpenRun) -> list[Run]:
-        """The runs all names of which are known, now that ``known`` told its own."""
-        run = known.run
+    def named_by(self, open_run: OpenRun) -> list[Run]:
+        """The runs all names of which are known, now that ``open_run`` reported its own."""
+        run = open_run.run
         if not traits_of(run.source).workflow_from_root:
-            return [known.named or run]
-        told = (known,) if run.id != run.root else self.runs.values() if self.workflow() else ()
-        return [named for one in told if (named := self.called(one)).workflow]
+            return [open_run.named or run]
+        affected = (open_run,) if run.id != run.root else self.runs.values() if self.workflow() else ()
+        return [named for other in affected if (named := self.called(other)).workflow]
 
 
 class Memory:
@@ -138,54 +138,56 @@ class Memory:
         self._open = self._over = 0
         self._finished: deque[tuple[OpenRun, int]] = deque()
 
-    def add(self, known: OpenRun, event: AnyEvent, needed: bool) -> None:
+    def add(self, open_run: OpenRun, event: AnyEvent, needed: bool) -> None:
         """Count an event of a run, and keep it. ``needed``: whether or not there is room."""
-        known.taken += 1
-        if known.events is None:
-            if known.packed is not None:
-                known.packed.append((event.run, pack(event)))
-        elif needed or known.finished or self._open < self._most:
-            self._open += not known.finished
-            known.events.append(event)
+        open_run.taken += 1
+        if open_run.events is None:
+            if open_run.packed is not None:
+                open_run.packed.append((event.run, pack(event)))
+        elif needed or open_run.finished or self._open < self._most:
+            self._open += not open_run.finished
+            open_run.events.append(event)
         else:
-            self._open -= len(known.events)
-            known.packed = [(one.run, pack(one)) for one in (*known.events, event)]
-            known.events = None
+            self._open -= len(open_run.events)
+            open_run.packed = [(past.run, pack(past)) for past in (*open_run.events, event)]
+            open_run.events = None
 
-    def finished(self, known: OpenRun, needed: bool) -> None:
-        known.finished = True
-        size = len(known.events or known.packed or ())
-        self._open -= len(known.events or ())
+    def finished(self, open_run: OpenRun, needed: bool) -> None:
+        open_run.finished = True
+        size = len(open_run.events or open_run.packed or ())
+        self._open -= len(open_run.events or ())
         if needed:
             return
         self._over += size
-        self._finished.append((known, size))
+        self._finished.append((open_run, size))
         while self._over * 4 > self._most:
             oldest, size = self._finished.popleft()
             self._over -= size
             if oldest.finished:
                 oldest.events = oldest.packed = None
 
-    def reopened(self, known: OpenRun) -> None:
-        known.finished = False
-        self._open += len(known.events or ())
+    def reopened(self, open_run: OpenRun) -> None:
+        open_run.finished = False
+        self._open += len(open_run.events or ())
 
     def restore(self, root: OpenRoot, commits: Callable[[], Commits]) -> None:
         """Have all events of a root at hand again, with at most one pass over what the journal has of it."""
-        for known in root.runs.values():
-            if known.events is None and known.packed is not None:
-                self._put(known, [unpack(run, packed) for run, packed in known.packed])
-        lost: dict[str, list[AnyEvent]] = {run_id: [] for run_id, known in root.runs.items() if known.events is None}
+        for open_run in root.runs.values():
+            if open_run.events is None and open_run.packed is not None:
+                self._put(open_run, [unpack(run, packed) for run, packed in open_run.packed])
+        lost: dict[str, list[AnyEvent]] = {
+            run_id: [] for run_id, open_run in root.runs.items() if open_run.events is None
+        }
         for events, _ in commits() if lost else ():
             for event in events:
                 if event.run.id in lost:
                     lost[event.run.id].append(event)
-        for run_id, found in lost.items():
-            self._put(root.runs[run_id], found)
+        for run_id, recovered in lost.items():
+            self._put(root.runs[run_id], recovered)
 
-    def _put(self, known: OpenRun, events: list[AnyEvent]) -> None:
-        known.events, known.packed = events, None
-        self._open += 0 if known.finished else len(events)
+    def _put(self, open_run: OpenRun, events: list[AnyEvent]) -> None:
+        open_run.events, open_run.packed = events, None
+        self._open += 0 if open_run.finished else len(events)
 
 
 class Telemetry(msgspec.Struct):

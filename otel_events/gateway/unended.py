@@ -12,14 +12,14 @@ from otel_events.journal import Closing
 
 def unended(root: OpenRoot, lookup: Callable[[str], Sequence[Attempt]]) -> Iterator[Closing]:
     """Closings of all that is open in a root: as incomplete what never ended, and as final each run's last attempt."""
-    for run_id, known in root.runs.items():
-        if not run_id or known.finished:
+    for run_id, open_run in root.runs.items():
+        if not run_id or open_run.finished:
             continue
-        found = [one for one in lookup(run_id) if one.start]
-        for index, one in enumerate(found):
-            number, last = one.run.attempt, index == len(found) - 1
-            outcome = settled(one, not last, outcome_of(lookup, parent_id(one.run)))
-            if number not in known.done():
-                yield Closing(run_id, one.run.kind, number, not outcome, last, outcome)
+        run_attempts = [attempt for attempt in lookup(run_id) if attempt.start]
+        for index, attempt in enumerate(run_attempts):
+            number, last = attempt.run.attempt, index == len(run_attempts) - 1
+            outcome = settled(attempt, not last, outcome_of(lookup, parent_id(attempt.run)))
+            if number not in open_run.done():
+                yield Closing(run_id, attempt.run.kind, number, not outcome, last, outcome)
             elif last:
-                yield Closing(run_id, one.run.kind, 0, False, True, outcome)
+                yield Closing(run_id, attempt.run.kind, 0, False, True, outcome)

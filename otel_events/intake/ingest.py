@@ -28,10 +28,10 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """What a number of records gave. ``kept`` holds, per event, its record (masked) or None."""
+    """What a number of records gave. ``masked`` holds, per event, its record with secrets masked, or None."""
 
     events: list[AnyEvent]
-    kept: list[bytes | None]
+    masked: list[bytes | None]
     dead: list[DeadLetter]
     records: int = 0
 
@@ -47,7 +47,7 @@ class Accepted(msgspec.Struct):
 def decode_records(source: str, decode: Decode, records: Iterable[Record | Refused], keep: bool = False) -> Batch:
     """Decode and redact. A bad record costs itself only. ``keep``: hand the masked records on as well."""
     events: list[AnyEvent] = []
-    kept: list[bytes | None] = []
+    masked: list[bytes | None] = []
     dead: list[DeadLetter] = []
     number = 0
     for record in records:
@@ -57,9 +57,9 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
             continue
         body = record.body
         try:
-            found = decode(body, record.hint)
+            decoded = decode(body, record.hint)
         except PartlyDecoded as error:
-            found = error.events
+            decoded = error.events
             dead += [_letter(source, f"{record.where}{at}", why, part, len(part)) for at, why, part in error.refused]
         except DecodeError as error:
             dead.append(_letter(source, record.where, str(error), body, len(body)))
@@ -68,12 +68,12 @@ def decode_records(source: str, decode: Decode, records: Iterable[Record | Refus
             dead.append(_letter(source, record.where, _reason(source, error), body, len(body)))
             continue
         if body.lstrip().startswith(_TEXT_STARTS) or redact.suspicious(body):
-            found = redact.events(found)
-        events += found
-        if keep and found:
-            kept.append(redact.mask(body))
-            kept += [None] * (len(found) - 1)
-    return Batch(events, kept, dead, number)
+            decoded = redact.events(decoded)
+        events += decoded
+        if keep and decoded:
+            masked.append(redact.mask(body))
+            masked += [None] * (len(decoded) - 1)
+    return Batch(events, masked, dead, number)
 
 
 def decode_parsed(source: str, records: Sequence[ParsedRecord], keep: bool = False) -> Batch:
@@ -97,7 +97,7 @@ def decode_parsed(source: str, records: Sequence[ParsedRecord], keep: bool = Fal
             continue
         batch.events += events
         if keep and events:
-            batch.kept += [redact.mask(record.encode()), *[None] * (len(events) - 1)]
+            batch.masked += [redact.mask(record.encode()), *[None] * (len(events) - 1)]
     return batch
 
 

@@ -87,8 +87,8 @@ def shown(path: str) -> str:
 def _unreadable(where: str, error: Exception, length: int = 0) -> Refused:
     if isinstance(error, zlib.error | EOFError | gzip.BadGzipFile):
         return Refused(where, f"not whole gzip from here on ({error}): fetch the file again, or drop .gz", b"", length)
-    told = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return Refused(where, f"cannot be read ({told}): check the path and its rights", b"", length)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return Refused(where, f"cannot be read ({reason}): check the path and its rights", b"", length)
 
 
 def _file(path: str, limit: int) -> Iterator[Record | Refused]:

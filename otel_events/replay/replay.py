@@ -122,16 +122,16 @@ def _batched(records: Iterable[Record | Refused]) -> Iterator[list[Record | Refu
 
 def _fold_root(events: list[AnyEvent], sink: ReplaySink, metrics: Metrics, summary: Summary) -> None:
     closed, rest = close_all(events)
-    lines = [line for one in closed for line in _lines(one.attempt, one.where)]
+    lines = [line for ended in closed for line in _lines(ended.attempt, ended.where)]
     for attempt in rest:
         where = context(attempt.run, attempt.attributes) if attempt.run.id else NOWHERE
         lines += _lines(attempt, where)
     lines.sort(key=_order)
-    ours = [one for one in closed if not one.where.foreign]
+    ours = [ended for ended in closed if not ended.where.foreign]
     _count(closed, rest, metrics)
     summary.duplicates += len(events) - len({(event.run.id, event.id) for event in events})
     summary.spans += len(ours)
-    summary.incomplete += sum(not one.outcome for one in closed)
+    summary.incomplete += sum(not ended.outcome for ended in closed)
     summary.logs += len(lines)
     sink.write(ours, lines)
 
@@ -149,12 +149,12 @@ def _order(line: Line) -> tuple[int, str, int, str, bool]:
 
 
 def _count(closed: list[Closed], rest: list[Attempt], metrics: Metrics) -> None:
-    for one in closed:
-        metrics.runs.seen(one.attempt.run)
-        count_attempt(metrics, one)
-        if one.final:
-            count_run(metrics, one.attempt, one.outcome, one.where)
-    for attempt in [one.attempt for one in closed] + rest:
+    for ended in closed:
+        metrics.runs.seen(ended.attempt.run)
+        count_attempt(metrics, ended)
+        if ended.final:
+            count_run(metrics, ended.attempt, ended.outcome, ended.where)
+    for attempt in [ended.attempt for ended in closed] + rest:
         for stat in attempt.stats:
             count_event(metrics, stat, attempt.run)
         for event in attempt.late:

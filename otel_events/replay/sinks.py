@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 def spans_of(closed: Iterable[Closed]) -> list[SpanData]:
     """The spans of closed attempts."""
-    return [span(one.attempt, one.where, one.outcome, one.previous) for one in closed]
+    return [span(ended.attempt, ended.where, ended.outcome, ended.previous) for ended in closed]
 
 
 def logs_of(lines: Iterable[Line]) -> list[LogData]:
@@ -77,7 +77,7 @@ class FileSink:
 
 def _of_runs(metrics: Metrics) -> bytes:
     """The families that tell of runs, as text: what tells of ourselves depends on how often a record was given."""
-    families = [one for one in metrics.collect(0) if one.label_names[: len(COMMON)] == COMMON]
+    families = [family for family in metrics.collect(0) if family.label_names[: len(COMMON)] == COMMON]
     return Writer().write(families, False)
 
 
@@ -107,8 +107,8 @@ class OtlpSink:
     def write(self, closed: list[Closed], lines: list[Line]) -> None:
         self._wait(self._delivery.has_room)
         self._seq += 1
-        spans = [self._spans.encode(one.attempt, one.where, one.outcome, one.previous) for one in closed]
-        logs = [self._logs.record(one.event, one.where, one.attempt, one.first, one.late) for one in lines]
+        spans = [self._spans.encode(ended.attempt, ended.where, ended.outcome, ended.previous) for ended in closed]
+        logs = [self._logs.record(line.event, line.where, line.attempt, line.first, line.late) for line in lines]
         self._delivery.offer(self._seq, Telemetry(spans, logs))
 
     def finish(self, metrics: Metrics, dead: Sequence[DeadLetter]) -> None:
@@ -134,6 +134,8 @@ class OtlpSink:
             time.sleep(0.02)
 
     def _reason(self) -> str:
-        told = sorted({counts.reason for counts in self._delivery.counts().values() if counts.reason})
+        reasons = sorted({counts.reason for counts in self._delivery.counts().values() if counts.reason})
         self._delivery.close(0.5)
-        return f"{'; '.join(told) or 'no reason told'}; look at OTEL_EXPORTER_OTLP_ENDPOINT, or write files with --out"
+        return (
+            f"{'; '.join(reasons) or 'no reason told'}; look at OTEL_EXPORTER_OTLP_ENDPOINT, or write files with --out"
+        )

@@ -44,7 +44,7 @@ class Taken(msgspec.Struct):
         self.duplicates += part.duplicates
         self.refused_count += len(part.refused)
         room = SHOWN - len(self.refused)
-        self.refused += [Named(one.where, one.reason[:REASON_LENGTH]) for one in part.refused[:room]]
+        self.refused += [Named(letter.where, letter.reason[:REASON_LENGTH]) for letter in part.refused[:room]]
 
     @property
     def status(self) -> int:

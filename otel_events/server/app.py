@@ -62,7 +62,7 @@ class Api:
         with self._budget.held() as held:
             body = await read_body(request, self._limits, held)
             return await self._take(
-                lambda: (("events", one) for one in event_records(body, kind, "/v1/events", self._limits))
+                lambda: (("events", record) for record in event_records(body, kind, "/v1/events", self._limits))
             )
 
     async def cloudevents(self, request: Request) -> Response:
@@ -73,8 +73,8 @@ class Api:
             )
 
     async def _take(self, records: Callable[[], Iterator[Routed]]) -> Response:
-        found = await run_in_threadpool(lambda: take(self._gateway, records()))
-        return answer(found.status, found)
+        taken = await run_in_threadpool(lambda: take(self._gateway, records()))
+        return answer(taken.status, taken)
 
     async def metrics(self, request: Request) -> Response:
         accept = request.headers.get("accept", "")
@@ -86,9 +86,9 @@ class Api:
 
     async def ready(self, request: Request) -> Response:
         health = await run_in_threadpool(self._gateway.health)
-        told = {"status": "ready" if health.ready else "not ready"}
+        status = {"status": "ready" if health.ready else "not ready"}
         reasons = {"reasons": health.reasons} if request.scope[TRUSTED] else {}
-        return answer(200 if health.ready else 503, told | reasons)
+        return answer(200 if health.ready else 503, status | reasons)
 
 
 def take(gateway: Gateway, records: Iterable[Routed]) -> Taken:
@@ -132,10 +132,10 @@ def create(
 
 
 def _refused(request: Request, error: HTTPException) -> Response:
-    told = {
+    texts = {
         404: "nothing here: POST /v1/events, POST /cloudevents, POST /ray/v1/events, GET /metrics, /healthz, /readyz"
     }
-    return problem(error.status_code, told.get(error.status_code, error.detail), error.headers)
+    return problem(error.status_code, texts.get(error.status_code, error.detail), error.headers)
 
 
 def _journal(request: Request, error: JournalError) -> Response:

@@ -72,11 +72,11 @@ def access(host: str, token: str = "", token_file: str = "") -> Access:
     token = token.strip()
     if (token or token_file) and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
         where = f"the file {token_file}" if token_file else TOKEN_VARIABLE
-        told = f"the token of {where} must be {MIN_TOKEN} or more printable ASCII characters: {MAKE_ONE}"
-        raise ConfigError(told)
+        reason = f"the token of {where} must be {MIN_TOKEN} or more printable ASCII characters: {MAKE_ONE}"
+        raise ConfigError(reason)
     if not token and not is_loopback(host):
-        told = f"--host {host} takes records from other machines, and no token is set: "
-        raise ConfigError(f"{told}set {TOKEN_VARIABLE} or --token-file ({MAKE_ONE}), or bind to 127.0.0.1")
+        reason = f"--host {host} takes records from other machines, and no token is set: "
+        raise ConfigError(f"{reason}set {TOKEN_VARIABLE} or --token-file ({MAKE_ONE}), or bind to 127.0.0.1")
     return Access(host, token)
 
 
@@ -90,9 +90,9 @@ class Guard:
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
-        known = bool(self._rules.token) and _has_token(headers, self._rules.token)
-        scope[TRUSTED] = known or self._rules.loopback
-        refused = None if known else self._refusal(scope["path"], headers)
+        has_token = bool(self._rules.token) and _has_token(headers, self._rules.token)
+        scope[TRUSTED] = has_token or self._rules.loopback
+        refused = None if has_token else self._refusal(scope["path"], headers)
         await (refused or self._app)(scope, receive, send)
 
     def _refusal(self, path: str, headers: Headers) -> ASGIApp | None:
@@ -112,8 +112,8 @@ def _host_name(value: str) -> str:
 
 
 def _has_token(headers: Headers, token: str) -> bool:
-    scheme, _, told = headers.get("authorization", "").partition(" ")
-    given = told.strip().encode("latin-1", "replace")
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    given = credentials.strip().encode("latin-1", "replace")
     if scheme.lower() == "basic":
         given = _password(given)
     same = hmac.compare_digest(given, token.encode())

@@ -131,19 +131,19 @@ ENCODINGS: dict[str, type[Plain]] = {"": Plain, "identity": Plain, "gzip": Gunzi
 
 async def read_body(request: Request, limits: Limits, held: Held) -> io.BytesIO:
     """The whole body, unpacked, at its start. HTTPException 400, 408, 413, 415, 503 by the limits."""
-    told = request.headers.get("content-encoding", "").strip().lower()
-    if told not in ENCODINGS:
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ENCODINGS:
         raise HTTPException(
-            415, f"Content-Encoding {told[:80]!r}: send gzip, once, or none", {"Accept-Encoding": "gzip"}
+            415, f"Content-Encoding {encoding[:80]!r}: send gzip, once, or none", {"Accept-Encoding": "gzip"}
         )
     if int(request.headers.get("content-length", "0")) > limits.body:
         raise too_large(limits.body)
     try:
         async with asyncio.timeout(limits.body_time):
-            return await _stream(request, ENCODINGS[told](), limits.body, held)
+            return await _stream(request, ENCODINGS[encoding](), limits.body, held)
     except TimeoutError as error:
-        told = f"the body took more than {limits.body_time:g} seconds: send it faster or in parts"
-        raise HTTPException(408, told, {"Connection": "close"}) from error
+        reason = f"the body took more than {limits.body_time:g} seconds: send it faster or in parts"
+        raise HTTPException(408, reason, {"Connection": "close"}) from error
 
 
 async def _stream(request: Request, unpack: Plain, limit: int, held: Held) -> io.BytesIO:
@@ -210,8 +210,8 @@ def cloud_events(data: bytes, headers: Headers, where: str, limits: Limits) -> I
         return _batch(data, where, limits)
     if "ce-type" in headers and not kind.startswith("application/cloudevents"):
         return iter((_binary(data, headers, kind, where),))
-    told = f"not a CloudEvent: send {STRUCTURED}, {BATCHED}, or ce-* headers (binary mode)"
-    raise HTTPException(415, told)
+    reason = f"not a CloudEvent: send {STRUCTURED}, {BATCHED}, or ce-* headers (binary mode)"
+    raise HTTPException(415, reason)
 
 
 def _batch(data: bytes, where: str, limits: Limits) -> Iterator[tuple[str, Record | Refused]]:
@@ -232,8 +232,8 @@ def _routed(data: bytes, where: str) -> tuple[str, Record | Refused]:
     for start, source in cloudevent_types():
         if kind.startswith(start):
             return source, _bounded(data, STRUCTURED, where)
-    known = ", ".join(f"{start}* ({source})" for start, source in cloudevent_types())
-    return UNROUTED, _refused(where, f"no source takes CloudEvents of type {kind[:200]!r}; known: {known}", data)
+    types = ", ".join(f"{start}* ({source})" for start, source in cloudevent_types())
+    return UNROUTED, _refused(where, f"no source takes CloudEvents of type {kind[:200]!r}; known: {types}", data)
 
 
 def _refused(where: str, reason: str, data: bytes) -> Refused:

@@ -61,8 +61,8 @@ class Api:
 
         def ask() -> list[dict[str, str]]:
             with self._opened() as places:
-                found = dict(pair for runs in reversed(places) for pair in runs.list_all(wanted))
-            return [{"workflow_id": name, "status": status} for name, status in found.items()]
+                statuses = dict(pair for runs in reversed(places) for pair in runs.list_all(wanted))
+            return [{"workflow_id": name, "status": status} for name, status in statuses.items()]
 
         try:
             return answer(200, await run_in_threadpool(ask))
@@ -72,11 +72,11 @@ class Api:
     async def _first(self, ask: Ask) -> Response:
         """The answer of the first place that knows the workflow."""
         try:
-            found = await run_in_threadpool(self._ask, ask)
+            metadata = await run_in_threadpool(self._ask, ask)
         except (ValueError, RunNotFound) as error:
             return _refused(error, 404)
         # Metadata of users may hold what JSON has no word for (NaN), as Ray's own files do.
-        return Response(json.dumps(found), media_type="application/json")
+        return Response(json.dumps(metadata), media_type="application/json")
 
     def _ask(self, ask: Ask) -> Any:
         failed: Exception | None = None

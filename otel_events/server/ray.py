@@ -43,8 +43,8 @@ class Receiver:
                 async with asyncio.timeout(self._limits.body_time):
                     batch = await _read(request, held)
             except TimeoutError as error:
-                told = f"the body took more than {self._limits.body_time:g} seconds: send it again"
-                raise HTTPException(408, told, {"Connection": "close"}) from error
+                reason = f"the body took more than {self._limits.body_time:g} seconds: send it again"
+                raise HTTPException(408, reason, {"Connection": "close"}) from error
             taken = Taken()
             taken.add(await run_in_threadpool(self._gateway.ingest, "ray", [batch]))
         return answer(200, taken)

@@ -28,19 +28,19 @@ def bind(host: str, port: int, option: str = "--port") -> socket.socket:
     """A listening socket; ConfigError says why not, and what to do. Port 0: any free one. ``option``: its name."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise ConfigError(
             f"--host {host} {option} {port}: {error.strerror}: name an address of this machine"
         ) from error
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
     except OSError as error:
-        found.close()
+        listener.close()
         raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}): choose another {option}") from error
-    return found
+    return listener
 
 
 def url(host: str, port: int) -> str:
@@ -103,15 +103,15 @@ class Beside(NamedTuple):
 @contextmanager
 def _answering(beside: Sequence[Beside]) -> Iterator[None]:
     """Serve these, each in a thread of its own, until the end of ``with``; then requests under way get to end."""
-    servers = [(_server(one.app, one.limits), one.listener) for one in beside]
-    threads = [threading.Thread(target=made.run, kwargs={"sockets": [listener]}) for made, listener in servers]
+    servers = [(_server(service.app, service.limits), service.listener) for service in beside]
+    threads = [threading.Thread(target=server.run, kwargs={"sockets": [listener]}) for server, listener in servers]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
-        for made, _ in servers:
-            made.should_exit = True
+        for server, _ in servers:
+            server.should_exit = True
         for thread in threads:
             thread.join()
 

@@ -30,7 +30,7 @@ def test_events_letters_and_records_come_out_in_order() -> None:
     assert batch.records == 4
     assert [event.id for event in batch.events] == ["w:1:running:1", "w:hello"]
     assert [(one.where, one.record, one.length) for one in batch.dead] == [("x:2", b"{", 1), ("x:3", b"h", 7)]
-    assert batch.kept == []
+    assert batch.masked == []
 
 
 def test_records_are_kept_masked_beside_the_first_of_their_events() -> None:
@@ -40,11 +40,11 @@ def test_records_are_kept_masked_beside_the_first_of_their_events() -> None:
     event = line(run_of("w"), f"password={SECRET}", 1)
     none: list[AnyEvent] = []
     batch = decode_records("events", pairs, recorded([event]), keep=True)
-    assert len(batch.events) == len(batch.kept) == 2
-    assert batch.kept[0] is not None
-    assert SECRET.encode() not in batch.kept[0]
-    assert batch.kept[1] is None
-    assert decode_records("events", lambda record, hint: none, recorded([event]), keep=True).kept == []
+    assert len(batch.events) == len(batch.masked) == 2
+    assert batch.masked[0] is not None
+    assert SECRET.encode() not in batch.masked[0]
+    assert batch.masked[1] is None
+    assert decode_records("events", lambda record, hint: none, recorded([event]), keep=True).masked == []
 
 
 def test_a_fault_of_a_decoder_is_one_dead_letter() -> None:
