@@ -248,7 +248,7 @@ class OursEncoded(Ours):
     def close(self) -> None:
         live.install(None)
         self._live.stop()
-        self._apply({}, self._engine.drain())
+        self._apply({}, self._engine.decider.drain())
         metrics_request(list(map(encode_metric, self._metrics.collect(time.time_ns()))), b"", b"")
         assert self._spans >= CALLS
         assert self._logs == 2 * self._spans

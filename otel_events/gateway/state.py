@@ -195,3 +195,14 @@ class Telemetry(msgspec.Struct):
 
     spans: list[bytes]
     logs: list[bytes]
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """What applying a commit does besides changing the state: telemetry to add to, and whether metrics count."""
+
+    telemetry: Telemetry | None
+    counts: bool
+
+
+NO_EFFECTS = Effects(None, False)
+"""While roots are read back: their telemetry and their counts are out already."""

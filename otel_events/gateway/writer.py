@@ -52,19 +52,19 @@ class Writer:
         """
         now = self._clock()
         if not self._decided:
-            self._decided = self._engine.decide(now)
+            self._decided = self._engine.decider.decide(now)
         return self._append(events, records, now)
 
     def settle(self) -> None:
         """Close all that has its outcome, without waiting for what may still come."""
         self.commit()
-        self._decided = self._engine.drain()
+        self._decided = self._engine.decider.drain()
         self._append((), None, self._clock())
 
     def close_silent(self, now: int) -> None:
         """Close the roots from which nothing has come for very long."""
         if not self._decided:
-            self._decided = self._engine.silent(now)
+            self._decided = self._engine.decider.silent(now)
         if self._decided:
             self._append((), None, now)
 
