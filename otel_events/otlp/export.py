@@ -179,7 +179,7 @@ class _Lane:
         self._counts = Counts()
         self._thread: threading.Thread | None = None
         self._closing: float | None = None
-        self._settling = self._abandoned = False
+        self._settling = self._abandoned = self._finished = False
 
     def offer(self, batch: Batch) -> bool:
         with self._held:
@@ -211,6 +211,8 @@ class _Lane:
     def waits_alone(self) -> bool:
         """Whether batches wait and no thread runs, or can be started, that sends them."""
         with self._held:
+            if self._finished:  # what it left has had its last try: a thread begun now would try it again
+                return False
             if self._queue:
                 self.ensure_thread()
             return bool(self._queue) and self._thread is None
@@ -250,7 +252,7 @@ class _Lane:
                 pass
         finally:
             with self._held:
-                self._thread = None
+                self._thread, self._finished = None, True  # it ends only because the lane closes
                 self._held.notify_all()
 
     def _head(self) -> Batch | None:

@@ -281,6 +281,23 @@ def test_close_tells_what_is_left_in_order_when_the_endpoint_still_fails() -> No
     assert (len(scripted.tries), ended.results) == (2, [])
 
 
+def test_a_lane_whose_thread_has_ended_is_not_begun_again_by_close() -> None:
+    """The thread may be through with its last try before ``close`` looks whether one runs."""
+    clock, scripted = FakeClock(), Scripted(*[RETRY] * 9)
+    exporter = Exporter([scripted], clock=clock, jitter=lambda: 1.0)
+    exporter.offer(batch(0))
+    clock.until_asleep(PATIENCE)
+    lane = exporter._lanes["traces"]
+    thread = lane._thread
+    assert thread
+    lane.begin_to_close(clock.monotonic() + 5)
+    thread.join(PATIENCE)
+    assert not lane.waits_alone()
+    assert exporter.close() == exporter.close() == [batch(0)]
+    assert lane._thread is None
+    assert len(scripted.tries) == 2
+
+
 def test_close_does_not_press_an_endpoint_that_asked_for_a_pause() -> None:
     clock = FakeClock()
     scripted = Scripted(Result("retry", "busy", after=60.0))
